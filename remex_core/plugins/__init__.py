@@ -1,0 +1,1 @@
+"""Plugins: what may be registered, how it is found, and where it is looked up."""

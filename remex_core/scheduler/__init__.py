@@ -1,0 +1,1 @@
+"""The scheduler: a pure machine, and the asynchronous engine around it."""

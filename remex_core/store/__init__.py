@@ -1,0 +1,1 @@
+"""Stores: the contract, free functions over it, and one module per kind."""

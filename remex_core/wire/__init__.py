@@ -1,0 +1,1 @@
+"""The RPC seam: the table of methods, what a handler knows of its caller, and the transports."""

@@ -1,0 +1,1 @@
+"""The worker: fetch inputs, materialise, run, collect outputs, upload, report."""
