@@ -35,8 +35,8 @@ class Key(NamedTuple):
 
     `space` is empty for the CAS, `ac:<instance>` for an action cache (where hash and size are
     those of the action, not of the value), `http:<instance>` for raw HTTP values. `function` is
-    the lowercase name of a digest function. CAS content is located by function and hash; `size` (bytes) is a
-    check: another size is another key.
+    the lowercase name of a digest function. CAS content is located by function and hash; `size`
+    (bytes) is a check: another size is another key.
     A tuple, because hashing and comparing tuples is the cheapest thing Python can do.
     """
 
