@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,12 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 _LAST_LINES = 60
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _bazel_is_installed() -> None:
-    if shutil.which("bazel") is None:
-        pytest.skip("bazel is not installed: apt-get install bazel-bootstrap g++")
 
 
 @pytest.hookimpl(wrapper=True)

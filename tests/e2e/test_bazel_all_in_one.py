@@ -6,7 +6,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from e2e_support.bazel import Bazel
+from e2e_support.bazel import Bazel, needs_bazel
 from e2e_support.cpp_workspace import write_cpp_workspace
 from e2e_support.processes import all_in_one
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from e2e_support.processes import Cluster
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180, method="signal")]
+pytestmark = [pytest.mark.e2e, needs_bazel, pytest.mark.timeout(180, method="signal")]
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Every role in one process."""
-    with all_in_one(tmp_path_factory.mktemp("remex")) as cluster:
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """Every role in one process, with an empty cache."""
+    with all_in_one(tmp_path / "remex") as cluster:
         yield cluster
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from e2e_support.bazel import Bazel, remote_cache
+from e2e_support.bazel import Bazel, needs_bazel, remote_cache
 from e2e_support.cpp_workspace import write_cpp_workspace
 from e2e_support.processes import lone_cas
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from e2e_support.processes import Cluster
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180, method="signal")]
+pytestmark = [pytest.mark.e2e, needs_bazel, pytest.mark.timeout(180, method="signal")]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from e2e_support.bazel import Bazel, remote_execution
+from e2e_support.bazel import Bazel, needs_bazel, remote_execution
 from e2e_support.cpp_workspace import FAILING_TEST, FAILING_TEST_OUTPUT, write_cpp_workspace
 from e2e_support.processes import separate_roles
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from e2e_support.cpp_workspace import CppWorkspace
     from e2e_support.processes import Cluster
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300, method="signal")]
+pytestmark = [pytest.mark.e2e, needs_bazel, pytest.mark.timeout(300, method="signal")]
 
 
 @dataclass(frozen=True, slots=True)

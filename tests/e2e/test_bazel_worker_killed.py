@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from e2e_support.bazel import Bazel, remote_execution
+from e2e_support.bazel import Bazel, needs_bazel, remote_execution
 from e2e_support.gates_workspace import PASSED, write_gates_workspace
 from e2e_support.processes import separate_roles
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from e2e_support.gates_workspace import Gates
     from e2e_support.processes import Cluster, RemexProcess
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300, method="signal")]
+pytestmark = [pytest.mark.e2e, needs_bazel, pytest.mark.timeout(300, method="signal")]
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ import signal
 import subprocess
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import pytest
 from e2e_support.execution_log import read_spawns
 from e2e_support.grpc_log import read_executions
 
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from e2e_support.execution_log import Spawn
 
     from remex_core.proto import reapi
+
+needs_bazel = pytest.mark.skipif(
+    shutil.which("bazel") is None,
+    reason="bazel is not installed: apt-get install bazel-bootstrap g++",
+)
 
 LOCAL = ("--spawn_strategy=local",)
 _READABLE = ("--color=no", "--curses=no", "--noshow_progress", "--verbose_failures")
@@ -51,11 +57,11 @@ class Invocation:
 
     command: Sequence[str]
     exit_code: int
-    output: str
+    output: str = field(repr=False)
     """Standard output and error, as they came."""
-    spawns: Sequence[Spawn]
+    spawns: Sequence[Spawn] = field(repr=False)
     """Every action that Bazel executed, or took from a cache; its internal actions are not here."""
-    executions: Sequence[reapi.ExecuteResponse]
+    executions: Sequence[reapi.ExecuteResponse] = field(repr=False)
     """Every response that a remote executor gave."""
 
     @property

@@ -32,6 +32,9 @@ TREE: Mapping[str, Entry] = {
 }
 """Everything in the tree directory; of its files, only `run.sh` is executable."""
 
+TREE_WITHOUT_FILES = {"empty", "sub/hollow", "sub/hollow/empty"}
+"""The directories of the tree below which there is no file."""
+
 _RULES = """\
 def _tree(ctx):
     tree = ctx.actions.declare_directory(ctx.label.name)
@@ -54,6 +57,18 @@ def _tree(ctx):
 
 tree = rule(_tree)
 
+def _empty_tree(ctx):
+    tree = ctx.actions.declare_directory(ctx.label.name)
+    ctx.actions.run_shell(
+        mnemonic = "EmptyTree",
+        outputs = [tree],
+        arguments = [tree.path],
+        command = 'test -d "$1"',
+    )
+    return [DefaultInfo(files = depset([tree]))]
+
+empty_tree = rule(_empty_tree)
+
 def _many(ctx):
     files = [
         ctx.actions.declare_file("%s/%d.txt" % (ctx.label.name, number))
@@ -71,9 +86,11 @@ many = rule(_many, attrs = {"count": attr.int()})
 """
 
 _BUILD = f"""\
-load(":rules.bzl", "many", "tree")
+load(":rules.bzl", "empty_tree", "many", "tree")
 
 tree(name = "tree")
+
+empty_tree(name = "empty_tree")
 
 many(name = "many", count = {MANY})
 
