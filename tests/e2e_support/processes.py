@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,7 +26,7 @@ _DRAIN_SECONDS = 30
 
 @dataclass(frozen=True, slots=True)
 class RemexProcess:
-    """One `remex serve`, ready, with its output in `log` and its state under `data_dir`."""
+    """One `remex serve`, ready: its output in `log`, and its state, while it lives, in `data_dir`."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -92,6 +93,7 @@ def serving(name: str, directory: Path, *flags: str) -> Iterator[RemexProcess]:
         _end(remex)
     finally:
         _kill_group(process)
+        shutil.rmtree(data_dir, ignore_errors=True)
     if "Traceback (most recent call last)" in remex.printed():
         raise AssertionError(f"{name} wrote a traceback:\n{remex.printed()}")
 
