@@ -26,7 +26,7 @@ _DRAIN_SECONDS = 30
 
 @dataclass(frozen=True, slots=True)
 class RemexProcess:
-    """One `remex serve`, ready: its output in `log`, and its state, while it lives, in `data_dir`."""
+    """One `remex serve`, ready; `log` has its output, `data_dir` its state while it lives."""
 
     name: str
     process: subprocess.Popen[bytes]
