@@ -1,0 +1,1 @@
+"""Composition: which parts make up a role, and how a process of them starts and ends."""
