@@ -1,0 +1,1 @@
+"""The RPC handlers: thin, and blind to the transport that carries them."""
