@@ -17,9 +17,19 @@ import blake3
 from remex_core.errors import MalformedDigest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 MAX_SIZE: Final = 2**63 - 1
+
+
+class WireDigest(Protocol):
+    """What this module reads of a Digest message."""
+
+    @property
+    def hash(self) -> str: ...
+
+    @property
+    def size_bytes(self) -> int: ...
 
 
 class Hasher(Protocol):
@@ -134,6 +144,19 @@ class KeyMaker:
         made = self._made.get(pair)
         return made if made is not None else self._make(pair)
 
+    def keys(self, digests: Collection[WireDigest]) -> list[Key]:
+        """The CAS keys of many digests, in their order; the cheapest way for a thousand.
+
+        Raises:
+            MalformedDigest: for the first digest that `key` would refuse (CAS-04, DIG-09).
+        """
+        made = self._made
+        try:
+            # No call per digest: with every digest seen before, this costs what reading costs.
+            return [made[digest.hash, digest.size_bytes] for digest in digests]
+        except KeyError:
+            return [self.key(digest.hash, digest.size_bytes) for digest in digests]
+
     def _make(self, pair: tuple[str, int]) -> Key:
         check_digest(self.function, *pair)
         if len(self._made) >= self._capacity:
@@ -179,10 +202,12 @@ class DigestFunctions:
     def for_request(self, number: int, hashes: Iterable[str]) -> KeyMaker:
         """The key maker for a request that names function `number` (0: none named).
 
-        `hashes` are looked at only when none is named: the first non-empty one decides.
+        `hashes` are looked at only when none is named: the first whose length an announced
+        function has decides. Where none fits, the answer is the preferred function's maker, which
+        then refuses each of them.
 
         Raises:
-            MalformedDigest: if the function is not announced or cannot be inferred (DIG-06..08).
+            MalformedDigest: if the named function is not announced (DIG-06..08).
         """
         if number:
             maker = self._makers.get(number)
@@ -193,8 +218,9 @@ class DigestFunctions:
                 )
             return maker
         for hash_ in hashes:
-            if hash_:
-                return self.for_length(hash_)
+            maker = self._by_length.get(len(hash_))
+            if maker is not None:
+                return maker
         return next(iter(self._by_length.values()))
 
     def for_length(self, hash_: str) -> KeyMaker:
