@@ -32,7 +32,18 @@ COMPRESSORS: Final = frozenset(("zstd", "deflate", "brotli"))
 """The compressors that a name can carry; `identity` is none of them (BSR-09)."""
 
 _FUNCTION_SEGMENTS: Final = frozenset(
-    "sha256 sha1 md5 vso sha384 sha512 murmur3 sha256tree blake3 gitsha1".split()
+    (
+        "sha256",
+        "sha1",
+        "md5",
+        "vso",
+        "sha384",
+        "sha512",
+        "murmur3",
+        "sha256tree",
+        "blake3",
+        "gitsha1",
+    )
 )
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -132,5 +143,5 @@ def _parse_blob(name: str, instance: str, segments: list[str]) -> tuple[Resource
 def _malformed(name: str, reason: str) -> InvalidArgument:
     return InvalidArgument(
         f"The resource name {name[:300]!r} is malformed: {reason}.",
-        hint="Reads use [instance/]blobs/hash/size, writes [instance/]uploads/uuid/blobs/hash/size.",
+        hint="Read [instance/]blobs/hash/size; write [instance/]uploads/uuid/blobs/hash/size.",
     )
