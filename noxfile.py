@@ -124,7 +124,7 @@ def _add_plugin_session(plugin: Path) -> None:
         session.run("pytest", str(plugin / "tests"), *session.posargs)
 
     plugin_alone.__doc__ = f"Tests {_distribution(plugin)} alone, built and installed as a wheel."
-    nox.session(plugin_alone, name=_plugin_session(plugin))
+    nox.session(name=_plugin_session(plugin))(plugin_alone)
 
 
 for _plugin in PLUGINS:
