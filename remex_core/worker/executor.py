@@ -109,6 +109,15 @@ class Executor(ABC):
         """Ends what still runs and releases what the executor holds."""
 
 
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose rights a command gets: numeric ids."""
+
+    user: int
+    group: int
+    groups: tuple[int, ...] = ()
+
+
 class Runner(ABC):
     """The small single-threaded process that starts actions for the worker.
 
@@ -116,5 +125,19 @@ class Runner(ABC):
     """
 
     @abstractmethod
-    async def run(self, request: RunRequest, argv_prefix: Sequence[str] = ()) -> RunOutcome:
-        """Runs the request's command, behind `argv_prefix` where a wrapper starts it."""
+    async def run(
+        self,
+        request: RunRequest,
+        argv_prefix: Sequence[str] = (),
+        account: Account | None = None,
+    ) -> RunOutcome:
+        """Runs the request's command to its end, and leaves none of its processes behind.
+
+        `argv_prefix` stands before the command where a wrapper starts it. `account` is None for
+        the worker's own; another one needs a runner that is root. Cancelling kills the whole
+        process tree first.
+
+        Raises:
+            InvalidArgument: if the command can never be started (ACT-08, ACT-18).
+            Unavailable: if the runner failed; the action is innocent.
+        """
