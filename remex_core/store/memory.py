@@ -12,13 +12,13 @@ from remex_core.errors import BlobNotFound, DigestMismatch, RemexError, StoreFul
 from remex_core.plugins.descriptors import Spec, StoreContext, StoreType
 from remex_core.plugins.units import Duration, Size
 from remex_core.store.contract import BatchIO, Store
+from remex_core.store.pieces import Pieces, cut
 
 if TYPE_CHECKING:
     from collections.abc import (
         AsyncGenerator,
         AsyncIterable,
         Collection,
-        Iterable,
         Mapping,
         Sequence,
     )
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PIECE: Final = 1024 * 1024
 OVERHEAD: Final = 512
 """What one value costs beyond its bytes: the key, its strings and the bookkeeping."""
 
@@ -112,7 +111,7 @@ class MemoryStore(BatchIO, Store):
                 yield piece
         else:
             end = value.size if limit is None else offset + limit
-            for piece in _cut(value.pieces, offset, end):
+            for piece in cut(value.pieces, offset, end):
                 yield piece
 
     async def write(self, key: Key, chunks: AsyncIterable[bytes]) -> None:
@@ -121,23 +120,25 @@ class MemoryStore(BatchIO, Store):
         expected = key.size if key.is_cas else None
         if expected is not None and expected + OVERHEAD > self._max_bytes:
             raise self._full(expected)
-        pieces = _Pieces()
+        pieces = Pieces()
+        value: list[bytes] = []
+        size = 0
         reserved = 0
         try:
             self._reserve(OVERHEAD)
             reserved = OVERHEAD
             async for chunk in chunks:
-                size = len(chunk)
-                if expected is not None and pieces.size + size > expected:
-                    raise _mismatch(key, pieces.size + size)
-                self._reserve(size)
-                reserved += size
-                pieces.add(chunk)
-            if expected is not None and pieces.size != expected:
-                raise _mismatch(key, pieces.size)
+                size += len(chunk)
+                if expected is not None and size > expected:
+                    raise _mismatch(key, size)
+                self._reserve(len(chunk))
+                reserved += len(chunk)
+                value += pieces.add(chunk)
+            if expected is not None and size != expected:
+                raise _mismatch(key, size)
             if key.is_cas and self._touch(key) is not None:
                 return  # another write of the same value was faster
-            self._put(key, pieces.finish(), pieces.size)
+            self._put(key, (*value, *pieces.rest()), size)
             reserved = 0
         finally:
             self._bytes -= reserved
@@ -180,7 +181,7 @@ class MemoryStore(BatchIO, Store):
             if size != key.size:
                 raise _mismatch(key, size)
         self._reserve(size + OVERHEAD)
-        self._put(key, (data,) if size <= PIECE else tuple(_cut((data,), 0, size)), size)
+        self._put(key, tuple(cut((data,), 0, size)), size)
 
     def _touch(self, key: Key) -> _Value | None:
         value = self._values.get(key)
@@ -234,55 +235,10 @@ class MemoryStore(BatchIO, Store):
         )
 
 
-class _Pieces:
-    """Chunks of any size, as pieces that a read can give away as they are.
-
-    A chunk of exactly one piece is kept without a copy; smaller ones are joined, so that a value
-    that came in crumbs is not read in crumbs.
-    """
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._done: list[bytes] = []
-        self._crumbs: list[bytes] = []
-        self._crumb_bytes = 0
-
-    def add(self, chunk: bytes) -> None:
-        size = len(chunk)
-        self.size += size
-        if self._crumb_bytes + size > PIECE:
-            self._join()
-        if size >= PIECE:
-            self._done.extend(_cut((chunk,), 0, size))
-        elif size:
-            self._crumbs.append(chunk)
-            self._crumb_bytes += size
-
-    def finish(self) -> Sequence[bytes]:
-        self._join()
-        return tuple(self._done)
-
-    def _join(self) -> None:
-        if self._crumbs:
-            crumbs, self._crumbs, self._crumb_bytes = self._crumbs, [], 0
-            self._done.append(crumbs[0] if len(crumbs) == 1 else b"".join(crumbs))
-
-
-def _cut(pieces: Iterable[bytes], start: int, end: int) -> Iterable[bytes]:
-    """The bytes `[start, end)` of the joined pieces, in pieces of at most `PIECE`."""
-    position = 0
-    for piece in pieces:
-        if position >= end:
-            return
-        low = max(start - position, 0)
-        high = min(end - position, len(piece))
-        for at in range(low, high, PIECE):
-            yield piece[at : min(at + PIECE, high)]
-        position += len(piece)
-
-
 def _mismatch(key: Key, size: int) -> DigestMismatch:
-    return DigestMismatch(f"{key} was written with {size} bytes, or more.")
+    return DigestMismatch(
+        f"{size} bytes were written under the key {key}, which declares another size."
+    )
 
 
 async def _build(spec: MemorySpec, ctx: StoreContext) -> Store:

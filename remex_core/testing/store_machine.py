@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from remex_core.digest import Key
     from remex_core.store.contract import Store
+    from remex_core.testing.stores import StoreContract
 
-_SIZES = (0, 1, 900, 70_000, 1024 * 1024 + 3)
+_SIZES = (1, 17, 900, 70_000, 1024 * 1024 + 3)  # the empty blob may always be present (DIG-10)
 _INDICES = st.integers(0, len(_SIZES) - 1)
 _SUBSETS = st.sets(_INDICES)
 
@@ -30,25 +31,19 @@ class StoreMachine(RuleBasedStateMachine):
     """
 
     def __init__(
-        self,
-        store: Store,
-        run: Callable[[Coroutine[Any, Any, Any]], Any],
-        sample: Callable[[int], tuple[Key, bytes]],
-        value: Callable[[int], bytes],
-        content: Content,
+        self, store: Store, run: Callable[[Coroutine[Any, Any, Any]], Any], kit: StoreContract
     ) -> None:
         super().__init__()
         self.store = store
         self.run = run
-        self.samples = [sample(size) for size in _SIZES]
-        self.new_value = value
-        self.content = content
+        self.kit = kit
+        self.samples = [kit.sample(size) for size in _SIZES]
         self.expected: dict[Key, bytes] = {}
 
     def _next(self, index: int) -> tuple[Key, bytes]:
         key, value = self.samples[index]
-        if self.content is not Content.CAS and key in self.expected:
-            value = self.new_value(_SIZES[index] // 2)
+        if self.kit.content is not Content.CAS and key in self.expected:
+            value = self.kit.value(_SIZES[index] // 2)
         return key, value
 
     def _keys(self, indices: set[int]) -> list[Key]:
@@ -98,8 +93,9 @@ class StoreMachine(RuleBasedStateMachine):
     def discard(self, indices: set[int]) -> None:
         keys = self._keys(indices)
         self.run(self.store.discard(keys))
-        for key in keys:
-            self.expected.pop(key, None)
+        if self.kit.discards:
+            for key in keys:
+                self.expected.pop(key, None)
 
     def teardown(self) -> None:
         self.run(self.store.discard([key for key, _ in self.samples]))
