@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from remex_core.errors import InvalidArgument, Unavailable
 from remex_core.web.pages import landing, readiness_lines
+from remex_core.wire.addresses import split, taken
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
@@ -44,25 +44,16 @@ async def serve(address: str, pages: Pages) -> WebServer:
         InvalidArgument: if the address is not one.
         Unavailable: if it cannot be taken.
     """
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise InvalidArgument(
-            f"{address!r} is no address to serve HTTP at.",
-            hint="Give host:port, such as 127.0.0.1:8982; port 0 takes any free one.",
-        )
+    host, port = split(address)
     app = web.Application(middlewares=[_say_what_there_is])
     app.add_routes(_routes(pages))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host.strip("[]"), int(port)).start()
-    except (OSError, OverflowError) as error:
+        await web.TCPSite(runner, host.strip("[]"), port).start()
+    except OSError as error:
         await runner.cleanup()
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise Unavailable(
-            f"Cannot serve HTTP at {address}: {reason}.",
-            hint="Give another address with --http-listen, or end what listens there.",
-        ) from error
+        raise taken(address, error) from error
     return WebServer(runner, f"{host}:{runner.addresses[0][1]}")
 
 
