@@ -1,0 +1,21 @@
+"""The kinds of store that the core brings, registered through the hook that plugins use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from remex_core.plugins.hookspecs import hookimpl
+from remex_core.store.memory import MEMORY
+from remex_core.store.noop import NOOP
+from remex_core.store.ref import REF
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from remex_core.plugins.descriptors import StoreType
+
+
+@hookimpl
+def remex_stores() -> Iterable[StoreType[Any]]:
+    """Every kind of the core."""
+    return (MEMORY, NOOP, REF)
