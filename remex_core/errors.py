@@ -267,14 +267,24 @@ class RpcFailed(RemexError):
         code: the status code of the answer.
         message: the status message of the answer.
         status: the serialised google.rpc.Status of `grpc-status-details-bin`, or empty.
+        answered: False where nobody answered, so that code and message are the caller's own.
     """
 
     slug = "rpc-failed"
 
-    def __init__(self, code: Code, message: str, *, status: bytes = b"", hint: str = "") -> None:
+    def __init__(
+        self,
+        code: Code,
+        message: str,
+        *,
+        status: bytes = b"",
+        hint: str = "",
+        answered: bool = True,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.remote_code = code
         self.status = status
+        self.answered = answered
 
     @property
     def status_code(self) -> Code:

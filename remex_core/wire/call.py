@@ -14,13 +14,20 @@ A response may also be `bytes`: the serialised message, for handlers that have i
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
+
+from remex_core.proto import reapi
 
 if TYPE_CHECKING:
-    from remex_core.proto import reapi
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from typing import Any
+
     from remex_core.wire.methods import Method
+
+    Handler: TypeAlias = Callable[["Call", Any], Awaitable["Payload"] | AsyncGenerator["Payload"]]
 
 MetadataValue: TypeAlias = str | bytes
 Metadata: TypeAlias = tuple[tuple[str, MetadataValue], ...]
@@ -31,6 +38,11 @@ Payload: TypeAlias = bytes | Message
 
 An object that was handed over belongs to both sides and is not changed by either.
 """
+
+REQUEST_METADATA_HEADER: Final = "build.bazel.remote.execution.v2.requestmetadata-bin"
+_REQUEST_METADATA_HEADERS: Final = frozenset(
+    (REQUEST_METADATA_HEADER, "google.devtools.remoteexecution.v1test.requestmetadata-bin")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +61,7 @@ class Call:
     """One call in progress.
 
     `deadline` is on the monotonic clock in seconds, or None. `trailing` is filled by handlers
-    and interceptors and sent with the status. `request_metadata` is the client's
-    RequestMetadata where it sent one that could be read (RMD-01, GEN-07, GEN-09).
+    and interceptors and sent with the status.
     """
 
     method: Method[Message, Message]
@@ -58,8 +69,6 @@ class Call:
     peer: str = ""
     deadline: float | None = None
     identity: Identity = ANONYMOUS
-    request_metadata: reapi.RequestMetadata | None = None
-    traceparent: str = ""
     trailing: list[tuple[str, MetadataValue]] = field(default_factory=list)
 
     def header(self, name: str) -> MetadataValue | None:
@@ -67,4 +76,31 @@ class Call:
         for key, value in self.metadata:
             if key == name:
                 return value
+        return None
+
+    @property
+    def request_metadata(self) -> reapi.RequestMetadata | None:
+        """The client's RequestMetadata, or None where it sent none that can be read.
+
+        It informs and never decides (RMD-01); nothing in it needs to have a form (RMD-02). Older
+        clients send it under an older name (GEN-09). Shared between calls: not to be changed.
+        """
+        for key, value in self.metadata:
+            if key in _REQUEST_METADATA_HEADERS and isinstance(value, bytes):
+                return _parse_request_metadata(value)
+        return None
+
+    @property
+    def traceparent(self) -> str:
+        """The W3C trace context of the caller, or empty."""
+        value = self.header("traceparent")
+        return value if isinstance(value, str) else ""
+
+
+@lru_cache(maxsize=1024)
+def _parse_request_metadata(value: bytes) -> reapi.RequestMetadata | None:
+    """Remembered, because the calls of one action carry the same header (GEN-07)."""
+    try:
+        return reapi.RequestMetadata.FromString(value) if value else None
+    except DecodeError:
         return None

@@ -102,19 +102,23 @@ class Server(ABC):
         """Cuts all calls and frees the address; after `drain` as well."""
 
 
+@dataclass(slots=True)
+class Received:
+    """What came back beside the messages of one call: filled in when the call has ended with OK."""
+
+    trailing: list[tuple[str, MetadataValue]] = field(default_factory=list)
+
+
 @dataclass(frozen=True, slots=True)
 class CallOptions:
-    """What one outgoing call brings along: headers, and seconds until its deadline."""
+    """What one outgoing call brings along: headers, and seconds until its deadline.
+
+    Whoever wants the trailing metadata of the answer gives a `received` to fill.
+    """
 
     metadata: Metadata = ()
     timeout: float | None = None
-
-
-@dataclass(slots=True)
-class Received:
-    """What came back beside the messages of one call: filled in when the call has ended."""
-
-    trailing: list[tuple[str, MetadataValue]] = field(default_factory=list)
+    received: Received | None = None
 
 
 class Channel(ABC):
