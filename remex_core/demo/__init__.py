@@ -1,0 +1,1 @@
+"""What `remex demo` builds, and how: real actions, run by real workers."""
