@@ -20,12 +20,12 @@ from remex_core.store import ops
 from remex_core.wire import methods
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from remex_core.clock import Clock
     from remex_core.digest import Key
     from remex_core.services.instances import Instance, Instances
-    from remex_core.wire.call import Call
+    from remex_core.wire.call import Call, Handler
     from remex_core.wire.methods import Method
 
 UPLOADER: Final = "client-upload"
@@ -41,7 +41,7 @@ class ActionCacheService:
         self._instances = instances
         self._clock = clock
 
-    def handlers(self) -> Mapping[Method[Any, Any], Callable[..., Any]]:
+    def handlers(self) -> Mapping[Method[Any, Any], Handler]:
         """The handlers by method."""
         return {
             methods.GET_ACTION_RESULT: self.get_action_result,

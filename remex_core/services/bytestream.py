@@ -21,12 +21,12 @@ from remex_core.store import ops
 from remex_core.wire import methods
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
     from remex_core.digest import Key
     from remex_core.services.instances import Instance, Instances
     from remex_core.services.uploads import UploadLimits
-    from remex_core.wire.call import Call
+    from remex_core.wire.call import Call, Handler
     from remex_core.wire.methods import Method
 
 _NAME_HEADER: Final = "build.bazel.remote.execution.v2.resource-name"
@@ -41,7 +41,7 @@ class ByteStreamService:
         self._instances = instances
         self._uploads = Uploads(limits)
 
-    def handlers(self) -> Mapping[Method[Any, Any], Callable[..., Any]]:
+    def handlers(self) -> Mapping[Method[Any, Any], Handler]:
         """The handlers by method."""
         return {
             methods.READ: self.read,

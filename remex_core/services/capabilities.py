@@ -8,10 +8,10 @@ from remex_core.proto import reapi, semver
 from remex_core.wire import methods
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from remex_core.services.instances import Instance, Instances
-    from remex_core.wire.call import Call
+    from remex_core.wire.call import Call, Handler
     from remex_core.wire.methods import Method
 
 LOW_API_VERSION: Final = semver.SemVer(major=2)
@@ -36,7 +36,7 @@ class CapabilitiesService:
         self._instances = instances
         self._node_properties = tuple(node_properties)
 
-    def handlers(self) -> Mapping[Method[Any, Any], Callable[..., Any]]:
+    def handlers(self) -> Mapping[Method[Any, Any], Handler]:
         """The handlers by method."""
         return {methods.GET_CAPABILITIES: self.get_capabilities}
 

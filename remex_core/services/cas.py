@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from remex_core.errors import InvalidArgument, RemexError, ResourceExhausted
-from remex_core.proto import reapi
+from remex_core.errors import Code, InvalidArgument, RemexError
+from remex_core.proto import reapi, rpc_status
 from remex_core.services.blobs import check_blob_size, check_content, read_blobs
 from remex_core.services.frames import MAX_RESPONSE_BYTES, header
 from remex_core.services.tree import get_tree
@@ -14,18 +14,21 @@ from remex_core.wire import methods
 from remex_core.wire.status import to_status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 
     from remex_core.digest import Key, KeyMaker
     from remex_core.services.instances import Instance, Instances
-    from remex_core.wire.call import Call
+    from remex_core.wire.call import Call, Handler
     from remex_core.wire.methods import Method
+
+_OK: Final = header(3, 0)
+_FULL_STATUS: Final = rpc_status.Status(
+    code=Code.RESOURCE_EXHAUSTED, message="The response is full."
+).SerializeToString()
+_FULL: Final = header(3, len(_FULL_STATUS)) + _FULL_STATUS
 
 _FULL_ENTRY_BYTES: Final = 128
 """At least what an entry takes that only says that the response is full."""
-
-_RESPONSE_IS_FULL: Final = ResourceExhausted("The response is full.")
-_OK: Final = header(3, 0)
 
 
 class CasService:
@@ -34,7 +37,7 @@ class CasService:
     def __init__(self, instances: Instances) -> None:
         self._instances = instances
 
-    def handlers(self) -> Mapping[Method[Any, Any], Callable[..., Any]]:
+    def handlers(self) -> Mapping[Method[Any, Any], Handler]:
         """The handlers by method."""
         return {
             methods.FIND_MISSING_BLOBS: self.find_missing_blobs,
@@ -172,7 +175,7 @@ def _batch_read_response(entries: Collection[tuple[bytes, bytes | RemexError]]) 
         entry = (header(1, len(digest)), digest, *_outcome(value))
         length = sum(map(len, entry))
         if length > room + _FULL_ENTRY_BYTES:
-            entry = (header(1, len(digest)), digest, *_outcome(_RESPONSE_IS_FULL))
+            entry = (header(1, len(digest)), digest, _FULL)
             length = sum(map(len, entry))
         room -= length - _FULL_ENTRY_BYTES
         pieces.append(header(1, length))

@@ -32,7 +32,7 @@ _FULL_BYTES: Final = 2 * 1024 * 1024
 
 
 @dataclass(slots=True)
-class Workshop:
+class UploadPool:
     """What the uploads of a server share: the memory for bytes, and the running writes.
 
     While `gathered` is above `max_gathered`, every upload waits for its store at each append.
@@ -55,10 +55,10 @@ class Upload:
     `committed` counts the bytes received: what survives a broken stream (BSQ-01).
     """
 
-    def __init__(self, workshop: Workshop, cas: Store, key: Key) -> None:
+    def __init__(self, pool: UploadPool, cas: Store, key: Key) -> None:
         self.key = key
         self.committed = 0
-        self._workshop = workshop
+        self._pool = pool
         self._cas = cas
         self._hasher = FUNCTIONS[key.function].new()
         self._gathered: deque[bytes] = deque()
@@ -96,7 +96,7 @@ class Upload:
             self.committed += len(data)
             self._gathered.append(data)
             self._count(len(data))
-        crowded = self._workshop.gathered > self._workshop.max_gathered
+        crowded = self._pool.gathered > self._pool.max_gathered
         if crowded or self._gathered_bytes >= _FLUSH_BYTES:
             writer = self._start()
             while not writer.done() and self._gathered_bytes > (0 if crowded else _FULL_BYTES):
@@ -134,9 +134,9 @@ class Upload:
     def _start(self) -> asyncio.Task[None]:
         if self._writer is None:
             self._writer = asyncio.create_task(self._store())
-            self._workshop.writers.add(self._writer)
+            self._pool.writers.add(self._writer)
             self._writer.add_done_callback(_retrieve)
-            self._writer.add_done_callback(self._workshop.writers.discard)
+            self._writer.add_done_callback(self._pool.writers.discard)
         self._more.set()
         return self._writer
 
@@ -168,7 +168,7 @@ class Upload:
 
     def _count(self, change: int) -> None:
         self._gathered_bytes += change
-        self._workshop.gathered += change
+        self._pool.gathered += change
 
     def _forget_gathered(self) -> None:
         self._gathered.clear()

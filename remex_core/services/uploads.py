@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from remex_core.errors import Aborted, InvalidArgument
-from remex_core.services.upload import Upload, Workshop
+from remex_core.services.upload import Upload, UploadPool
 
 if TYPE_CHECKING:
     from remex_core.digest import Key
@@ -89,7 +89,7 @@ class Uploads:
 
     def __init__(self, limits: UploadLimits | None = None) -> None:
         self._limits = limits or UploadLimits()
-        self._workshop = Workshop(self._limits.gathered_bytes)
+        self._pool = UploadPool(self._limits.gathered_bytes)
         self._slots: dict[str, _Slot] = {}
         self._idle: dict[_Slot, None] = {}
 
@@ -111,7 +111,7 @@ class Uploads:
         if offset == 0:
             if slot is not None and slot.stream is None:
                 self._discard(slot)
-            slot = self._slots[name] = _Slot(name, Upload(self._workshop, cas, key))
+            slot = self._slots[name] = _Slot(name, Upload(self._pool, cas, key))
         elif slot is None or offset != self.committed(name):
             raise InvalidArgument(
                 f"The write starts at offset {offset}, but {self.committed(name)} bytes of this "
@@ -147,7 +147,7 @@ class Uploads:
         """Ends all uploads; stores keep nothing of those that are not complete."""
         for slot in list(self._slots.values()):
             self._discard(slot)
-        await self._workshop.close()
+        await self._pool.close()
 
     def _discard(self, slot: _Slot) -> None:
         self.forget(slot)
