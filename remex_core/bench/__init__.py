@@ -1,0 +1,1 @@
+"""What remex costs, measured beside the least that could do the same work."""
