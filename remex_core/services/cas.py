@@ -172,15 +172,20 @@ def _batch_read_response(entries: Collection[tuple[bytes, bytes | RemexError]]) 
     pieces: list[bytes] = []
     room = MAX_RESPONSE_BYTES - _FULL_ENTRY_BYTES * len(entries)
     for digest, value in entries:
-        entry = (header(1, len(digest)), digest, *_outcome(value))
+        entry = _entry(digest, *_outcome(value))
         length = sum(map(len, entry))
         if length > room + _FULL_ENTRY_BYTES:
-            entry = (header(1, len(digest)), digest, _FULL)
+            entry = _entry(digest, _FULL)
             length = sum(map(len, entry))
         room -= length - _FULL_ENTRY_BYTES
-        pieces.append(header(1, length))
-        pieces.extend(entry)
+        pieces += entry
     return b"".join(pieces)
+
+
+def _entry(digest: bytes, *outcome: bytes) -> tuple[bytes, ...]:
+    """One `responses` field: the digest, and the fields that say what became of it."""
+    head = header(1, len(digest))
+    return header(1, len(head) + len(digest) + sum(map(len, outcome))), head, digest, *outcome
 
 
 def _outcome(value: bytes | RemexError) -> tuple[bytes, ...]:
