@@ -1,0 +1,1 @@
+"""What `remex doctor` looks at: the machine, the installation, and a server that runs."""
