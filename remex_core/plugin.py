@@ -35,6 +35,7 @@ from remex_core.plugins.descriptors import (
     TransportType,
 )
 from remex_core.plugins.hookspecs import hookimpl
+from remex_core.plugins.units import Duration, Size
 from remex_core.scheduler.policy import Candidate, Job, OrderPolicy, PlacementPolicy
 from remex_core.store import ops
 from remex_core.store.contract import (
@@ -69,6 +70,7 @@ __all__ = [
     "DataLoss",
     "DigestFunction",
     "DigestMismatch",
+    "Duration",
     "Executor",
     "ExecutorContext",
     "ExecutorType",
@@ -95,6 +97,7 @@ __all__ = [
     "RunOutcome",
     "RunRequest",
     "Runner",
+    "Size",
     "Spec",
     "Store",
     "StoreChild",
