@@ -1,0 +1,140 @@
+"""Where everything lies in the directory; `docs/storage-layout.md` is this module in prose.
+
+Other processes, hosts and implementations read the same directory, so nothing here may change
+without a new version in the file `LAYOUT`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from remex_core.plugin import ConfigError
+
+if TYPE_CHECKING:
+    from remex_core.plugin import Key
+
+LAYOUT_LINE: Final = "remex filesystem store, layout 1\n"
+
+SEAL_NS: Final = 946_684_800 * 10**9
+"""The modification time of every stored file: 2000-01-01T00:00:00Z. A file that has another one
+was written to after it was stored."""
+
+TOUCH_AFTER_NS: Final = 600 * 10**9
+"""An access time younger than this is left as it is."""
+
+EXECUTABLE_SUFFIX: Final = ".x"
+FILE_NAME: Final = re.compile(r"[0-9a-f]+-[0-9]+(?:\.x)?")
+PLAIN_MODE: Final = 0o444
+EXECUTABLE_MODE: Final = 0o555
+
+_MAX_NAME = 200
+_MAX_KNOWN_BASES = 4096
+
+
+class Layout:
+    """The paths of one store's directory, as strings: they are built on hot paths."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = str(root)
+        self.cas = f"{self.root}/cas"
+        self.spaces = f"{self.root}/spaces"
+        self.tmp = f"{self.root}/tmp"  # noqa: S108 - not the system's
+        self.quarantine = f"{self.root}/quarantine"
+        self.work = f"{self.root}/work"
+        self.version_file = f"{self.root}/LAYOUT"
+        self.lock_file = f"{self.root}/evictor.lock"
+        self._bases: dict[tuple[str, str], str] = {}
+
+    def blob(self, key: Key) -> str:
+        """The file that holds the value of `key`."""
+        space, function, hash_, size = key
+        base = self._bases.get((space, function)) or self._base(space, function)
+        return f"{base}{hash_[:2]}/{hash_}-{size}"
+
+    def executable(self, key: Key) -> str:
+        """The file with the same bytes and the executable bits: an inode of its own."""
+        return self.blob(key) + EXECUTABLE_SUFFIX
+
+    def _base(self, space: str, function: str) -> str:
+        parent = f"{self.spaces}/{encoded(space)}" if space else self.cas
+        if len(self._bases) >= _MAX_KNOWN_BASES:  # any instance name that a client thinks of
+            self._bases.clear()
+        base = self._bases[space, function] = f"{parent}/{function}/"
+        return base
+
+
+def encoded(space: str) -> str:
+    """A key space as one file name, unambiguous even where names ignore case.
+
+    Every byte of its UTF-8 form but `a-z 0-9 . _ -` becomes `%` and two lowercase hex digits; a
+    result above 200 characters is replaced by `%sha256-` and the SHA-256 of that form.
+    """
+    raw = space.encode("utf-8", "surrogatepass")
+    name = "".join(chr(b) if chr(b) in _PLAIN else f"%{b:02x}" for b in raw)
+    return name if len(name) <= _MAX_NAME else f"%sha256-{hashlib.sha256(raw).hexdigest()}"
+
+
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
+
+
+def open_layout(root: Path, where: str) -> Layout:
+    """The layout of `root`, made if it is new; the work does not depend on what is stored.
+
+    `where` is the node's place in the configuration, for messages.
+
+    Raises:
+        ConfigError: if the directory cannot be made or written to, or has another layout.
+    """
+    layout = Layout(root)
+    try:
+        if not root.is_dir():
+            _make_root(root, where)
+        for directory in (layout.cas, layout.spaces, layout.tmp, layout.quarantine, layout.work):
+            Path(directory).mkdir(exist_ok=True)
+        _check_version(layout, where)
+        _check_writable(layout)
+    except OSError as error:
+        raise ConfigError(
+            f"{where}: the filesystem store cannot use {root}: {error.strerror} "
+            f"({error.filename or root}).",
+            hint=f"Let the user that runs remex (uid {os.geteuid()}) own the directory, "
+            "or name another path.",
+        ) from error
+    return layout
+
+
+def _make_root(root: Path, where: str) -> None:
+    # The parent is not made: where it is absent, most often a volume is not mounted.
+    if not root.parent.is_dir():
+        raise ConfigError(
+            f"{where}: the filesystem store cannot make {root}, because {root.parent} "
+            "does not exist.",
+            hint=f"Mount the volume, or run: mkdir -p {root.parent}",
+        )
+    root.mkdir(exist_ok=True)
+
+
+def _check_version(layout: Layout, where: str) -> None:
+    path = Path(layout.version_file)
+    if not path.exists():
+        draft = Path(f"{layout.tmp}/LAYOUT-{socket.gethostname()}-{os.getpid()}")
+        draft.write_text(LAYOUT_LINE, encoding="utf-8")
+        draft.rename(path)
+    found = path.read_bytes()[:200].decode("utf-8", "replace")
+    if found != LAYOUT_LINE:
+        raise ConfigError(
+            f"{where}: {path} says {found.strip()!r}, and this version of remex-fs reads only "
+            f"{LAYOUT_LINE.strip()!r}.",
+            hint="Use the version of remex-fs that wrote it, or name an empty directory.",
+        )
+
+
+def _check_writable(layout: Layout) -> None:
+    for directory in (layout.root, layout.cas, layout.spaces, layout.tmp, layout.quarantine):
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise PermissionError(13, os.strerror(13), directory)
