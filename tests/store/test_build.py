@@ -106,11 +106,11 @@ class TestChecks:
         assert [expected] == check({"cas": Content.CAS}, cas={"memroy": {"max_bytes": 1}})
 
     def test_unknown_kind_names_those_that_are_known(
-        self, check: Callable[..., list[Fault]]
+        self, check: Callable[..., list[Fault]], kinds: Mapping[str, StoreType[Any]]
     ) -> None:
         """Where nothing comes close, the installed kinds are listed."""
         (fault,) = check({"cas": Content.CAS}, cas="tape")
-        assert fault.hint == "The kinds installed here: memory, noop, pair, ref, remote."
+        assert fault.hint == f"The kinds installed here: {', '.join(sorted(kinds))}."
 
     @pytest.mark.parametrize(
         ("kind", "distribution"), [("filesystem", "remex-fs"), ("s3", "remex-s3")]

@@ -1,0 +1,155 @@
+"""`LocalFiles` over two tiers: what a plan needs and the local tier lacks is fetched first."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final
+
+from remex_core.errors import BlobNotFound, RemexError, StoreFull
+from remex_core.store import ops
+from remex_core.store.contract import LinkPlan, LocalFiles
+from remex_core.store.pieces import PIECE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from remex_core.digest import Key
+    from remex_core.store.fast_slow import FastSlowStore
+
+BATCH_BYTES: Final = 4_000_000
+BATCH_KEYS: Final = 1000
+BATCHES_AT_ONCE: Final = 8
+_ROUNDS: Final = 3
+_INLINE_BYTES: Final = 64 * 1024
+
+
+class TieredFiles(LocalFiles):
+    """The files of the fast tier, with the slow tier behind them.
+
+    Small blobs are fetched in batches, large ones one by one, all in parallel and each of them
+    once, however many plans wait for it.
+    """
+
+    def __init__(self, tiers: FastSlowStore, local: LocalFiles) -> None:
+        self._tiers = tiers
+        self._local = local
+        self._batches: dict[Key, asyncio.Task[frozenset[Key]]] = {}
+        self._batch_slots = asyncio.Semaphore(BATCHES_AT_ONCE)
+
+    async def link_into(self, plan: LinkPlan) -> frozenset[Key]:
+        missing = await self._local.link_into(plan)
+        absent: frozenset[Key] = frozenset()
+        for _ in range(_ROUNDS):
+            if not missing:
+                return absent
+            absent |= await self._fetch(missing)
+            wanted = missing - absent
+            files = [file for file in plan.files if file.key in wanted]
+            if files:
+                missing = await self._local.link_into(LinkPlan(plan.root, plan.directories, files))
+            else:
+                missing = frozenset()
+        if missing:
+            raise StoreFull(
+                f"{len(missing)} of the {len(plan.files)} files of an input root were fetched and "
+                f"evicted again before they could be linked.",
+                hint="Give the worker's local store more room: raise its max_bytes.",
+            )
+        return absent
+
+    async def adopt(self, key: Key, path: Path) -> None:
+        if not self._tiers.slow_direction.takes_writes:
+            await self._local.adopt(key, path)
+            return
+        async with aclosing(_chunks_of(path, key.size)) as chunks:
+            await self._tiers.slow.write(key, chunks)
+        try:
+            await self._local.adopt(key, path)
+        except RemexError as error:
+            self._tiers.degrade("adopt a file", error)
+
+    def verify_links(self, plan: LinkPlan) -> frozenset[Key]:
+        return self._local.verify_links(plan)
+
+    @property
+    def work_root(self) -> Path:
+        return self._local.work_root
+
+    async def _fetch(self, keys: Iterable[Key]) -> frozenset[Key]:
+        """Brings values into the fast tier; answers those that the slow tier does not have.
+
+        Cancelling it stops waiting, not fetching: another plan may wait for the same values.
+
+        Raises:
+            RemexError: if a value is there and could not be brought.
+        """
+        fills = [self._tiers.fills.join(key) for key in keys if key.size > PIECE]
+        small = [key for key in keys if key.size <= PIECE]
+        batches = {self._batches[key] for key in small if key in self._batches}
+        for batch in _batches([key for key in small if key not in self._batches]):
+            batches.add(self._start(batch))
+        tasks: set[asyncio.Task[object]] = {*batches, *(fill.task for fill in fills)}
+        if tasks:
+            await asyncio.wait(tasks)
+        absent = frozenset().union(*(task.result() for task in batches))
+        for fill in fills:
+            if isinstance(fill.error, BlobNotFound):
+                absent |= {fill.key}
+            elif fill.error is not None:
+                raise fill.error
+        return absent.intersection(keys)
+
+    def _start(self, batch: Sequence[Key]) -> asyncio.Task[frozenset[Key]]:
+        task = asyncio.create_task(self._fetch_batch(batch))
+        self._tiers.fills.keep(task)
+        for key in batch:
+            self._batches[key] = task
+
+        def forget(_: object) -> None:
+            for key in batch:
+                del self._batches[key]
+            if not task.cancelled():
+                task.exception()  # those who wait look at it, and there may be none left
+
+        task.add_done_callback(forget)
+        return task
+
+    async def _fetch_batch(self, batch: Sequence[Key]) -> frozenset[Key]:
+        async with self._batch_slots:
+            found = await ops.read_many(self._tiers.slow, batch, max_bytes=BATCH_BYTES)
+            absent, items = [], []
+            for key, value in found.items():
+                if isinstance(value, bytes):
+                    items.append((key, value))
+                elif isinstance(value, BlobNotFound):
+                    absent.append(key)
+                else:
+                    raise value
+            for error in (await ops.write_many(self._tiers.fast, items)).values():
+                raise error
+            return frozenset(absent)
+
+
+def _batches(keys: Sequence[Key]) -> Iterator[list[Key]]:
+    batch: list[Key] = []
+    size = 0
+    for key in keys:
+        if batch and (size + key.size > BATCH_BYTES or len(batch) == BATCH_KEYS):
+            yield batch
+            batch, size = [], 0
+        batch.append(key)
+        size += key.size
+    if batch:
+        yield batch
+
+
+async def _chunks_of(path: Path, size: int) -> AsyncGenerator[bytes]:
+    """A file in pieces; a small one is read inline, since a thread hop would cost more."""
+    if size <= _INLINE_BYTES:
+        yield path.read_bytes()  # noqa: ASYNC240 - at most 64 KiB
+        return
+    with path.open("rb") as file:
+        while piece := await asyncio.to_thread(file.read, PIECE):
+            yield piece
