@@ -106,13 +106,10 @@ class MemoryStore(BatchIO, Store):
         value = self._touch(key)
         if value is None:
             raise BlobNotFound(key)
-        if offset == 0 and limit is None:
-            for piece in value.pieces:
-                yield piece
-        else:
-            end = value.size if limit is None else offset + limit
-            for piece in cut(value.pieces, offset, end):
-                yield piece
+        end = value.size if limit is None else offset + limit
+        whole = offset == 0 and end >= value.size
+        for piece in value.pieces if whole else cut(value.pieces, offset, end):
+            yield piece
 
     async def write(self, key: Key, chunks: AsyncIterable[bytes]) -> None:
         if key.is_cas and self._touch(key) is not None:
