@@ -49,6 +49,7 @@ from remex_core.store.contract import (
     Store,
 )
 from remex_core.worker.executor import (
+    Account,
     Executor,
     Limits,
     ResourceUsage,
@@ -59,6 +60,7 @@ from remex_core.worker.executor import (
 
 __all__ = [
     "FUNCTIONS",
+    "Account",
     "BatchIO",
     "BlobNotFound",
     "Cancelled",
