@@ -12,7 +12,7 @@ from remex_core.errors import BlobNotFound, DataLoss, RemexError, ResourceExhaus
 from remex_core.store.contract import BatchIO, Capability
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
     from remex_core.digest import Key
     from remex_core.store.contract import Store
@@ -93,6 +93,23 @@ async def write_many(store: Store, items: Sequence[tuple[Key, bytes]]) -> Mappin
         except RemexError as error:
             errors[key] = error
     return errors
+
+
+def in_batches(keys: Iterable[Key], *, max_bytes: int, max_keys: int) -> Iterator[list[Key]]:
+    """The keys in order, in batches whose sizes sum up to `max_bytes` at most.
+
+    A key that is larger by itself is alone in its batch.
+    """
+    batch: list[Key] = []
+    size = 0
+    for key in keys:
+        if batch and (size + key.size > max_bytes or len(batch) == max_keys):
+            yield batch
+            batch, size = [], 0
+        batch.append(key)
+        size += key.size
+    if batch:
+        yield batch
 
 
 async def is_present(store: Store, key: Key) -> bool:

@@ -12,7 +12,7 @@ from remex_core.store.contract import LinkPlan, LocalFiles
 from remex_core.store.pieces import PIECE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Sequence
     from pathlib import Path
 
     from remex_core.digest import Key
@@ -88,7 +88,8 @@ class TieredFiles(LocalFiles):
         fills = [self._tiers.fills.join(key) for key in keys if key.size > PIECE]
         small = [key for key in keys if key.size <= PIECE]
         batches = {self._batches[key] for key in small if key in self._batches}
-        for batch in _batches([key for key in small if key not in self._batches]):
+        new = [key for key in small if key not in self._batches]
+        for batch in ops.in_batches(new, max_bytes=BATCH_BYTES, max_keys=BATCH_KEYS):
             batches.add(self._start(batch))
         tasks: set[asyncio.Task[object]] = {*batches, *(fill.task for fill in fills)}
         if tasks:
@@ -130,19 +131,6 @@ class TieredFiles(LocalFiles):
             for error in (await ops.write_many(self._tiers.fast, items)).values():
                 raise error
             return frozenset(absent)
-
-
-def _batches(keys: Sequence[Key]) -> Iterator[list[Key]]:
-    batch: list[Key] = []
-    size = 0
-    for key in keys:
-        if batch and (size + key.size > BATCH_BYTES or len(batch) == BATCH_KEYS):
-            yield batch
-            batch, size = [], 0
-        batch.append(key)
-        size += key.size
-    if batch:
-        yield batch
 
 
 async def _chunks_of(path: Path, size: int) -> AsyncGenerator[bytes]:
