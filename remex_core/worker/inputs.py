@@ -38,7 +38,7 @@ MAX_PATH_BYTES: Final = 3500
 """How long a directory's path may be below the input root: PATH_MAX less room for the root's own
 path and a name."""
 
-_MAX_BATCH_BLOBS: Final = 2000
+_MAX_BATCH_KEYS: Final = 1000
 _MAX_DIRECTORY_BYTES: Final = 16 * 1024 * 1024
 _MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 
@@ -206,16 +206,7 @@ async def drop_damaged(store: Store, values: Mapping[Key, bytes | RemexError]) -
 
 def batches(keys: Iterable[Key]) -> Iterator[list[Key]]:
     """`keys` in portions for one batched call; one that is too large for any is alone."""
-    batch: list[Key] = []
-    total = 0
-    for key in keys:
-        if batch and (total + key.size > MAX_BATCH_BYTES or len(batch) == _MAX_BATCH_BLOBS):
-            yield batch
-            batch, total = [], 0
-        batch.append(key)
-        total += key.size
-    if batch:
-        yield batch
+    return ops.in_batches(keys, max_bytes=MAX_BATCH_BYTES, max_keys=_MAX_BATCH_KEYS)
 
 
 def _expand(

@@ -13,7 +13,6 @@ import posixpath
 import stat
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from remex_core.errors import FailedPrecondition, RemexError
@@ -30,6 +29,8 @@ from remex_core.worker.output_content import (
 from remex_core.worker.output_tree import OutputTree
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from remex_core.digest import DigestFunction, Key
     from remex_core.worker.command import Command
 
@@ -138,11 +139,11 @@ class _Collector:
 
     def _resolve(self, directory: str) -> str:
         """Where symlinks on the way to a directory lead, if that is in the tree (OUT-20)."""
-        root = Path(self._content.root).resolve()
-        real = (root / directory).resolve()
-        if not real.is_relative_to(root):
+        root = os.path.realpath(self._content.root)
+        real = os.path.realpath(f"{root}/{directory}")
+        if real != root and not real.startswith(f"{root}/"):
             raise FileNotFoundError(errno.ENOENT, "outside of the input root", directory)
-        return "" if real == root else real.relative_to(root).as_posix()
+        return real[len(root) + 1 :]
 
     def _add_file(self, output: Output, parent: int, name: str, status: os.stat_result) -> None:
         if output.kind is OutputKind.DIRECTORY:
