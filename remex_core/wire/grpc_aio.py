@@ -15,7 +15,7 @@ from grpc import aio
 
 from remex_core.errors import Code, RpcFailed, Unimplemented
 from remex_core.wire import addresses
-from remex_core.wire.status import ERROR_HEADER, to_failure, to_status_error
+from remex_core.wire.status import ERROR_HEADER, past_deadline, to_failure, to_status_error
 from remex_core.wire.transport import (
     Channel,
     Incoming,
@@ -94,6 +94,8 @@ _NOBODY_ANSWERS: Final = (
     "errors resolving",
     "DNS resolution failed",
 )
+
+_DEADLINE_PASSED: Final = "Deadline Exceeded"
 
 _CLEANUP_SECONDS: Final = 5.0
 """How long handlers that were cut may take to clean up before the server is gone."""
@@ -279,7 +281,7 @@ class _GrpcChannel(Channel):
     ) -> Payload:
         call, pump = self._start(method, request, options)
         try:
-            with self._failures(pump):
+            with self._failures(method, options, pump):
                 answer: bytes = await call
                 if options.received is not None:
                     options.received.trailing = list(await call.trailing_metadata())
@@ -293,7 +295,7 @@ class _GrpcChannel(Channel):
     ) -> AsyncGenerator[Payload]:
         call, pump = self._start(method, request, options)
         try:
-            with self._failures(pump):
+            with self._failures(method, options, pump):
                 while (answer := await call.read()) is not aio.EOF:
                     yield answer
                 if options.received is not None:
@@ -336,12 +338,14 @@ class _GrpcChannel(Channel):
         return made
 
     @contextmanager
-    def _failures(self, pump: _Pump | None) -> Iterator[None]:
+    def _failures(
+        self, method: Method[Message, Message], options: CallOptions, pump: _Pump | None
+    ) -> Iterator[None]:
         """Turns what grpcio raises into what a channel raises."""
         try:
             yield
         except aio.AioRpcError as error:
-            raise self._failure(error) from None
+            raise self._failure(error, method, options) from None
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -353,7 +357,9 @@ class _GrpcChannel(Channel):
                 raise self._was_closed() from None
             raise
 
-    def _failure(self, error: aio.AioRpcError) -> RpcFailed:
+    def _failure(
+        self, error: aio.AioRpcError, method: Method[Message, Message], options: CallOptions
+    ) -> RpcFailed:
         code = Code(error.code().value[0])
         message = error.details() or ""
         trailing = tuple(error.trailing_metadata() or ())
@@ -365,6 +371,8 @@ class _GrpcChannel(Channel):
                 hint="Check the address, and that the server runs and can be reached from here.",
                 answered=False,
             )
+        if code is Code.DEADLINE_EXCEEDED and message == _DEADLINE_PASSED:
+            return past_deadline(self._address, method, options.timeout or 0)
         if code is Code.UNAVAILABLE and all(name != ERROR_HEADER for name, _ in trailing):
             message = f"The call to {self._address} broke off: {message}"
         return to_failure(code, message, trailing)

@@ -14,11 +14,11 @@ from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from remex_core.errors import Code, InvalidArgument, RpcFailed, Unavailable, Unimplemented
-from remex_core.wire.status import to_failure, to_status_error
+from remex_core.wire.status import past_deadline, to_failure, to_status_error
 from remex_core.wire.transport import Channel, Incoming, Server, StatusError, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine, Mapping
 
     from google.protobuf.message import Message
 
@@ -68,25 +68,23 @@ def _checked(address: str) -> str:
 class _Exchange:
     """One open call: the task that answers it, and what ended it if that was not the task."""
 
-    def __init__(
-        self, work: Coroutine[Any, Any, Any], timeout: float | None, *homes: set[_Exchange]
-    ) -> None:
+    def __init__(self, work: Coroutine[Any, Any, Any], *homes: set[_Exchange]) -> None:
         self.task = asyncio.create_task(work)
-        self._cut: tuple[Code, str] | None = None
+        self._cut: RpcFailed | None = None
         self._homes = homes
         self._timer: asyncio.TimerHandle | None = None
-        if timeout is not None:
-            self._timer = asyncio.get_running_loop().call_later(
-                timeout, self.cut, Code.DEADLINE_EXCEEDED, "Deadline Exceeded"
-            )
         for home in homes:
             home.add(self)
         self.task.add_done_callback(self._ended)
 
-    def cut(self, code: Code, message: str) -> None:
-        """Ends the call from outside, with this status; does nothing if it has ended."""
+    def cut_after(self, seconds: float, failure: RpcFailed) -> None:
+        """Sets the deadline of the call."""
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.cut, failure)
+
+    def cut(self, failure: RpcFailed) -> None:
+        """Ends the call from outside; does nothing if it has ended."""
         if self._cut is None and not self.task.done():
-            self._cut = (code, message)
+            self._cut = failure
             self.task.cancel()
 
     def result(self, requests: object) -> Any:
@@ -98,7 +96,7 @@ class _Exchange:
         if isinstance(requests, _Requests) and requests.error is not None:
             raise requests.error
         if self._cut is not None:
-            raise RpcFailed(*self._cut, answered=False)
+            raise self._cut
         if self.task.cancelled():
             raise RpcFailed(Code.CANCELLED, "The call was cancelled where it was answered.")
         error = self.task.exception()
@@ -138,7 +136,7 @@ class _InprocServer(Server):
         self._servers.pop(self._address, None)
         tasks = [exchange.task for exchange in self.open]
         for exchange in tuple(self.open):
-            exchange.cut(Code.UNAVAILABLE, f"{self._address} is no longer served.")
+            exchange.cut(RpcFailed(Code.UNAVAILABLE, f"{self._address} is no longer served."))
         if tasks:
             await asyncio.wait(tasks)
 
@@ -151,6 +149,7 @@ class _InprocChannel(Channel):
         self._headers = headers
         self._servers = servers
         self._open: set[_Exchange] = set()
+        self._closed = False
 
     async def call(
         self, method: Method[Message, Message], request: Request, options: CallOptions
@@ -160,7 +159,7 @@ class _InprocChannel(Channel):
         trailing: Trailing = []
         requests = _Requests(request) if method.client_streams else request
         work = route.unary(self._incoming(options), requests, trailing)
-        exchange = _Exchange(_closing(work, requests), options.timeout, self._open, server.open)
+        exchange = self._begin(work, server, method, requests, options)
         try:
             await asyncio.wait((exchange.task,))
         finally:
@@ -179,7 +178,7 @@ class _InprocChannel(Channel):
         requests = _Requests(request) if method.client_streams else request
         answers = _Answers()
         work = answers.fill(route.stream, self._incoming(options), requests, trailing)
-        exchange = _Exchange(_closing(work, requests), options.timeout, self._open, server.open)
+        exchange = self._begin(work, server, method, requests, options)
         exchange.task.add_done_callback(answers.end)
         try:
             async for answer in answers:
@@ -191,15 +190,38 @@ class _InprocChannel(Channel):
             options.received.trailing = trailing
 
     async def close(self) -> None:
+        self._closed = True
         for exchange in tuple(self._open):
-            exchange.cut(Code.CANCELLED, "The channel was closed.")
+            exchange.cut(self._was_closed())
+
+    def _begin(
+        self,
+        work: Awaitable[Any],
+        server: _InprocServer,
+        method: Method[Message, Message],
+        requests: Any,
+        options: CallOptions,
+    ) -> _Exchange:
+        exchange = _Exchange(_closing(work, requests), self._open, server.open)
+        if options.timeout is not None:
+            exchange.cut_after(
+                options.timeout, past_deadline(self._address, method, options.timeout)
+            )
+        return exchange
+
+    def _was_closed(self) -> RpcFailed:
+        return RpcFailed(
+            Code.CANCELLED, f"The channel to {self._address} was closed.", answered=False
+        )
 
     def _find(self, method: Method[Message, Message]) -> tuple[_InprocServer, Route]:
+        if self._closed:
+            raise self._was_closed()
         server = self._servers.get(self._address)
         if server is None:
             raise RpcFailed(
                 Code.UNAVAILABLE,
-                f"Nothing is served as {self._address} in this process.",
+                f"Nobody answers at {self._address}: no role of this process serves it.",
                 answered=False,
             )
         route = server.routes.get(method.path)

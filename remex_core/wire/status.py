@@ -7,20 +7,25 @@ clients read and nothing beside it (EXE-15).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from remex_core import errors
+from remex_core.digest import FUNCTIONS, DigestFunctions
 from remex_core.errors import Code, MissingBlobs, RemexError, RpcFailed
 from remex_core.proto import error_details, rpc_status
-from remex_core.resource_names import blob_name
+from remex_core.resource_names import blob_name, parse_read_name
 from remex_core.wire.transport import StatusError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from remex_core.digest import Key
     from remex_core.wire.call import MetadataValue
+    from remex_core.wire.methods import Method
+
+M = TypeVar("M", bound=Message)
 
 DETAILS_HEADER: Final = "grpc-status-details-bin"
 ERROR_HEADER: Final = "remex-error-bin"
@@ -90,6 +95,75 @@ def to_failure(
     )
 
 
+def past_deadline(address: str, method: Method[Any, Any], timeout: float) -> RpcFailed:
+    """What a channel raises when the deadline that its caller gave has passed."""
+    return RpcFailed(
+        Code.DEADLINE_EXCEEDED,
+        f"{address} did not finish {method.service}/{method.name} within {timeout:g} s.",
+    )
+
+
+def to_error(status: rpc_status.Status, *, hint: str = "") -> RemexError:
+    """The error of the tree that a status which is not OK stands for.
+
+    Codes without a class of their own become RpcFailed. The keys of missing blobs and the delay
+    of what passes by itself are read back from the details.
+    """
+    code = Code(status.code) if status.code in _CODES else Code.UNKNOWN
+    failure = detail(status, error_details.PreconditionFailure)
+    if code is Code.FAILED_PRECONDITION and failure is not None:
+        keys = [_key(v.subject) for v in failure.violations if v.type == MISSING]
+        if keys and None not in keys:
+            return MissingBlobs([key for key in keys if key is not None])
+    retriable = _RETRIABLE.get(code)
+    if retriable is not None:
+        info = detail(status, error_details.RetryInfo)
+        delay = 1.0 if info is None else info.retry_delay.ToTimedelta().total_seconds()
+        return retriable(status.message, hint=hint, retry_after=delay)
+    plain = _PLAIN.get(code)
+    if plain is not None:
+        return plain(status.message, hint=hint)
+    return RpcFailed(code, status.message, status=status.SerializeToString(), hint=hint)
+
+
+_CODES: Final = frozenset(Code)
+_RETRIABLE: Final = {error.code: error for error in (errors.ResourceExhausted, errors.Unavailable)}
+_PLAIN: Final[dict[Code, type[RemexError]]] = {
+    error.code: error
+    for error in (
+        errors.InvalidArgument,
+        errors.NotFound,
+        errors.OutOfRange,
+        errors.FailedPrecondition,
+        errors.Aborted,
+        errors.Cancelled,
+        errors.DeadlineExceeded,
+        errors.DataLoss,
+        errors.Internal,
+        errors.PermissionDenied,
+        errors.Unauthenticated,
+        errors.Unimplemented,
+    )
+}
+
+
+def _key(subject: str) -> Key | None:
+    """The blob that a violation names, or None if it cannot be read."""
+    try:
+        name = parse_read_name(subject)
+        maker = (
+            _ANY_FUNCTION.for_name(name.function)
+            if name.function
+            else (_ANY_FUNCTION.for_length(name.hash))
+        )
+        return maker.key(name.hash, name.size)
+    except errors.InvalidArgument:
+        return None
+
+
+_ANY_FUNCTION: Final = DigestFunctions(tuple(FUNCTIONS))
+
+
 def _shorten(status: rpc_status.Status) -> None:
     """Makes the details fit into the headers; the first violations stay, whole."""
     status.message = status.message[:_MAX_MESSAGE_CHARACTERS]
@@ -111,7 +185,7 @@ def _shorten(status: rpc_status.Status) -> None:
     status.details.add().Pack(failure)
 
 
-def detail(status: rpc_status.Status, wanted: type[Message]) -> Message | None:
+def detail(status: rpc_status.Status, wanted: type[M]) -> M | None:
     """The first detail of this type, or None."""
     for packed in status.details:
         found = wanted()
