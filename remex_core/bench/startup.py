@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from remex_core.bench.figure import Figure, in_turns
 from remex_core.clock import SYSTEM
@@ -12,13 +12,11 @@ from remex_core.clock import SYSTEM
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_ROUNDS: Final = 9
 
-
-async def help_time() -> Sequence[Figure]:
+async def help_time(rounds: int) -> Sequence[Figure]:
     """`remex --help`, from the start of the process to its end."""
     await _timed("--help")  # reads the files from disk once
-    (seconds,) = await in_turns(_ROUNDS, lambda: _timed("--help"))
+    (seconds,) = await in_turns(rounds, lambda: _timed("--help"))
     return (Figure("remex --help", seconds * 1000, "ms", at_most=250),)
 
 
