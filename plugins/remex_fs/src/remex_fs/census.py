@@ -13,8 +13,8 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from remex_fs.directory import occupied
 from remex_fs.layout import FILE_NAME
+from remex_fs.seal import occupied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from remex_fs.layout import PLAIN_MODE, SEAL_NS
+from remex_fs.seal import PLAIN_MODE, SEAL_NS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,10 +15,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from remex_fs.census import Census, take_census
-from remex_fs.directory import occupied
-from remex_fs.layout import TOUCH_AFTER_NS
+from remex_fs.presence import REMEMBERED_NS
 from remex_fs.room import tell
 from remex_fs.scratch import remove_dead
+from remex_fs.seal import TOUCH_AFTER_NS, occupied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +35,11 @@ HEARTBEAT: Final = 10.0
 """Seconds between two rounds of a keeper that nobody wakes."""
 
 _NS: Final = 1_000_000_000
+
+LAG_NS: Final = TOUCH_AFTER_NS + REMEMBERED_NS
+"""How much later than its access time says a file may have been used: young access times are
+left alone, and a process may answer from memory."""
+
 _RECOUNT_AFTER_NS: Final = 900 * _NS
 """Other processes write too, and only a walk shows what."""
 
@@ -61,9 +66,8 @@ class Keeper:
         self._room = room
         self._clock = clock
         self._low = low
-        # A touch younger than TOUCH_AFTER is not written down, so the access time may lag.
-        self._hard_ns = int(protect.hard * _NS) + TOUCH_AFTER_NS
-        self._soft_ns = int(protect.soft * _NS) + TOUCH_AFTER_NS
+        self._hard_ns = int(protect.hard * _NS) + LAG_NS
+        self._soft_ns = int(protect.soft * _NS) + LAG_NS
         self._stopping = stopping
         self._lock = -1
         self._is_awaited = False

@@ -20,17 +20,8 @@ if TYPE_CHECKING:
 
 LAYOUT_LINE: Final = "remex filesystem store, layout 1\n"
 
-SEAL_NS: Final = 946_684_800 * 10**9
-"""The modification time of every stored file: 2000-01-01T00:00:00Z. A file that has another one
-was written to after it was stored."""
-
-TOUCH_AFTER_NS: Final = 600 * 10**9
-"""An access time younger than this is left as it is."""
-
 EXECUTABLE_SUFFIX: Final = ".x"
 FILE_NAME: Final = re.compile(r"[0-9a-f]+-[0-9]+(?:\.x)?")
-PLAIN_MODE: Final = 0o444
-EXECUTABLE_MODE: Final = 0o555
 
 _MAX_NAME = 200
 _MAX_KNOWN_BASES = 4096

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 from remex_core.plugin import StoreFull
-from remex_fs.directory import occupied
+from remex_fs.seal import occupied
 
 if TYPE_CHECKING:
     from types import TracebackType

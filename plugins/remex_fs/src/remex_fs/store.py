@@ -10,19 +10,21 @@ import asyncio
 import os
 import threading
 from contextlib import aclosing
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from remex_core.plugin import BatchIO, DataLoss, LocalFiles, RemexError, Store
-from remex_fs import links
 from remex_fs.directory import BlobDirectory
 from remex_fs.keeper import Keeper, KeeperThread
-from remex_fs.layout import SEAL_NS, open_layout
+from remex_fs.layout import open_layout
+from remex_fs.links import Links
 from remex_fs.room import Room
 from remex_fs.scratch import Scratch
+from remex_fs.seal import SEAL_NS
 from remex_fs.threads import Threads, ended, settled
 from remex_fs.upload import PIECE, Upload
+from remex_fs.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -39,13 +41,11 @@ if TYPE_CHECKING:
 INLINE_BYTES: Final = 64 * 1024
 """Values up to this size are read and written without a hop."""
 
-INLINE_ITEMS: Final = 8
-"""Batches up to this length are read and written without a hop."""
-
-INLINE_LOOKS: Final = 64
-INLINE_SECONDS: Final = 0.002
-"""Looks are made inline, this many at a time, as long as they take no longer than that: names
-that the kernel remembers cost 2 us, others a disk access."""
+LOOKS_AT_ONCE: Final = 256
+READS_AT_ONCE: Final = 64
+LINKS_AT_ONCE: Final = 32
+WRITES_AT_ONCE: Final = 16
+"""How many of each are made in one step of the event loop: about half a millisecond's worth."""
 
 
 class FilesystemStore(Store, BatchIO, LocalFiles):
@@ -66,15 +66,13 @@ class FilesystemStore(Store, BatchIO, LocalFiles):
         """
         layout = open_layout(root, where)
         limit = spec.max_bytes
-        self._clock = clock
         durable = spec.durability == "machine"
         self._inline = 0 if durable else INLINE_BYTES
         self._room = Room(limit, int((limit or 0) * spec.watermarks.high), str(root))
         self._scratch = Scratch(layout)
-        self._directory = BlobDirectory(
-            layout, self._scratch, clock, self._room.add, durable=durable
-        )
-        self._threads = Threads()
+        self._directory = BlobDirectory(layout, self._scratch, clock)
+        self._writer = Writer(self._directory, self._scratch, self._room.add, durable=durable)
+        self._threads = Threads(clock)
         low = int((limit or 0) * spec.watermarks.low)
         stopping = threading.Event()
         self._keeper = Keeper(self._directory, self._room, clock, spec.protect, low, stopping)
@@ -97,15 +95,14 @@ class FilesystemStore(Store, BatchIO, LocalFiles):
     # ---- Store
 
     async def find_missing(self, keys: Collection[Key]) -> frozenset[Key]:
-        rest = iter(keys)
+        unknown, token = self._directory.unknown(keys)
+        if not unknown:
+            return frozenset()
         missing: list[Key] = []
-        monotonic = self._clock.monotonic
-        slow = monotonic() + INLINE_SECONDS
-        while some := list(islice(rest, INLINE_LOOKS)):
-            if monotonic() <= slow:
-                missing += self._directory.missing(some)
-            else:
-                missing += await self._threads.hop(self._directory.missing, [*some, *rest])
+        present: list[Key] = []
+        look = partial(self._directory.find, missing=missing, present=present)
+        await self._threads.sliced(look, unknown, LOOKS_AT_ONCE)
+        self._directory.presence.remember(present, token)
         return frozenset(missing)
 
     async def read(
@@ -146,12 +143,12 @@ class FilesystemStore(Store, BatchIO, LocalFiles):
         return piece
 
     async def write(self, key: Key, chunks: AsyncIterable[bytes]) -> None:
-        if key.is_cas and self._directory.is_present(key):
+        if key.is_cas and self._directory.is_present(key, self._directory.now_ns()):
             return
         async with self._room.claim() as claim:
             if key.is_cas:
                 await claim.grow(key.size)
-            upload = Upload(key, self._directory, self._threads, claim, inline=self._inline)
+            upload = Upload(key, self._writer, self._threads, claim, inline=self._inline)
             try:
                 async for chunk in chunks:
                     if chunk:
@@ -161,55 +158,56 @@ class FilesystemStore(Store, BatchIO, LocalFiles):
                 await upload.leave()
 
     async def discard(self, keys: Collection[Key]) -> None:
-        if len(keys) <= INLINE_ITEMS:
-            self._discard_all(keys)
-        else:
-            await self._threads.hop(self._discard_all, keys)
-
-    def _discard_all(self, keys: Collection[Key]) -> None:
-        for key in keys:
-            self._directory.discard(key)
+        await self._threads.sliced(self._directory.discard, list(keys), WRITES_AT_ONCE)
 
     # ---- BatchIO
 
     async def read_batch(
         self, keys: Sequence[Key], max_bytes: int
     ) -> Mapping[Key, bytes | RemexError]:
-        if len(keys) <= INLINE_ITEMS and sum(key.size for key in keys) <= INLINE_BYTES:
-            return self._read_all(keys, max_bytes)
-        return await self._threads.hop(self._read_all, keys, max_bytes)
-
-    def _read_all(self, keys: Sequence[Key], max_bytes: int) -> Mapping[Key, bytes | RemexError]:
         values: dict[Key, bytes | RemexError] = {}
-        read_whole = self._directory.read_whole
-        for key in keys:
-            try:
-                values[key] = read_whole(key, max_bytes)
-            except RemexError as error:
-                values[key] = error
+        read = partial(self._directory.read_all, max_bytes=max_bytes, values=values)
+        small = [key for key in keys if key.size <= INLINE_BYTES]
+        await self._threads.sliced(read, small, READS_AT_ONCE)
+        if len(small) < len(keys):
+            await self._threads.hop(read, [key for key in keys if key.size > INLINE_BYTES])
         return values
 
     async def write_batch(self, items: Sequence[tuple[Key, bytes]]) -> Mapping[Key, RemexError]:
-        put_all = self._directory.put_all
-        size = sum(len(data) for _, data in items)
+        errors: dict[Key, RemexError] = {}
         async with self._room.claim() as claim:
             try:
-                await claim.grow(size)
+                await claim.grow(sum(len(data) for _, data in items))
             except RemexError as error:
                 return {key: error for key, _ in items}
-            if len(items) <= INLINE_ITEMS and size <= self._inline:
-                return put_all(items)
-            return await self._threads.hop(put_all, items)
+            put = partial(self._writer.put_all, errors=errors)
+            unique = list(dict(items).items())
+            small = [item for item in unique if len(item[1]) <= self._inline]
+            await self._threads.sliced(put, small, WRITES_AT_ONCE)
+            if len(small) < len(unique):
+                large = [item for item in unique if len(item[1]) > self._inline]
+                await self._threads.hop(put, large)
+        return errors
 
     # ---- LocalFiles
 
     async def link_into(self, plan: LinkPlan) -> frozenset[Key]:
-        return await self._threads.hop(links.make, plan, self._directory)
+        work = Links(plan, self._directory, self._writer)
+        await self._threads.sliced(work.make_directories, plan.directories, LINKS_AT_ONCE)
+        await self._threads.sliced(work.link, plan.files, LINKS_AT_ONCE)
+        if work.left:
+            await self._threads.hop(work.finish)
+        return frozenset(work.missing)
 
     async def adopt(self, key: Key, path: Path) -> None:
         async with self._room.claim() as claim:
             await claim.grow(key.size)
-            await self._threads.hop(self._directory.adopt, key, str(path))
+            if self._inline:
+                taken = self._writer.adopt(key, str(path))
+            else:
+                taken = await self._threads.hop(self._writer.adopt, key, str(path))
+            if not taken:
+                await self._threads.hop(self._writer.copy_in, key, str(path))
 
     def verify_links(self, plan: LinkPlan) -> frozenset[Key]:
         # What counts are the store's own files: a link that was replaced harms nobody.

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from remex_fs.directory import check_size
+from remex_fs.seal import check_size
 from remex_fs.threads import ended, settled
 
 if TYPE_CHECKING:
     import asyncio
 
     from remex_core.plugin import Key
-    from remex_fs.directory import BlobDirectory
     from remex_fs.draft import Draft
     from remex_fs.room import Claim
     from remex_fs.threads import Threads
+    from remex_fs.writer import Writer
 
 PIECE: Final = 1024 * 1024
 """How many bytes one hop to a thread writes."""
@@ -32,10 +32,10 @@ class Upload:
     """
 
     def __init__(
-        self, key: Key, directory: BlobDirectory, threads: Threads, claim: Claim, *, inline: int
+        self, key: Key, writer: Writer, threads: Threads, claim: Claim, *, inline: int
     ) -> None:
         self._key = key
-        self._directory = directory
+        self._writer = writer
         self._threads = threads
         self._claim = claim
         self._inline = inline
@@ -64,10 +64,10 @@ class Upload:
         await self._claim_gathered()
         await self._settle()
         if self._draft is None:
-            self._draft = await self._threads.hop(self._directory.begin)
+            self._draft = await self._threads.hop(self._writer.begin)
         chunks, self._chunks = self._chunks, []
         self._written, self._gathered = total, 0
-        self._pending = self._threads.submit(self._directory.extend, self._draft, chunks)
+        self._pending = self._threads.submit(self._writer.extend, self._draft, chunks)
 
     async def finish(self) -> None:
         """Makes the value visible.
@@ -79,11 +79,11 @@ class Upload:
         await self._claim_gathered()
         await self._settle()
         if self._draft is not None:
-            await self._threads.hop(self._directory.finish, self._draft, self._chunks, self._key)
+            await self._threads.hop(self._writer.finish, self._draft, self._chunks, self._key)
         elif self._gathered <= self._inline:
-            self._directory.put(self._key, self._chunks)
+            self._writer.put(self._key, self._chunks)
         else:
-            await self._threads.hop(self._directory.put, self._key, self._chunks)
+            await self._threads.hop(self._writer.put, self._key, self._chunks)
 
     async def leave(self) -> None:
         """Leaves nothing unfinished behind."""
