@@ -1,0 +1,1 @@
+"""The scheduler policies that come with the core, one module each."""
