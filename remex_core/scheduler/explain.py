@@ -63,9 +63,8 @@ def explain(group: Group, fleet: Fleet) -> str:
         return "The action cache is being asked."
     lease = group.lease
     if lease is not None:
-        return (
-            f"Worker {lease.worker} has it; its attempt {lease.attempt} is {_state(lease.state)}."
-        )
+        state = lease.state.name.lower()
+        return f"Worker {lease.worker} has it: attempt {lease.attempt}, {state}."
     shape = fleet.shapes[group.shape]
     if not shape.workers:
         return unsatisfiable(shape, fleet).explanation
@@ -78,7 +77,7 @@ def explain(group: Group, fleet: Fleet) -> str:
 
 def explain_loss(failures: int, last_reason: str) -> str:
     """Why an action is given up whose workers kept failing (EXE-26)."""
-    return f"the action was tried {failures} times and its worker failed each time; last: {last_reason}"
+    return f"the action's worker failed in each of {failures} attempts; in the last: {last_reason}"
 
 
 def _wanted(differences: Iterable[Difference]) -> str:
