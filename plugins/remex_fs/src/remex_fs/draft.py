@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from remex_fs.seal import PLAIN_MODE, SEAL_NS
+from remex_fs.seal import PLAIN_MODE, seal_ns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,9 +55,8 @@ class Draft:
 
     def seal(self, mode: int, now_ns: int) -> None:
         """Gives the file the mode and the times of a stored one; nothing is written after."""
-        if os.fstat(self._fd).st_mode & 0o777 != mode:  # the umask took some bits
-            os.fchmod(self._fd, mode)
-        os.utime(self._fd, ns=(now_ns, SEAL_NS))
+        os.fchmod(self._fd, mode)  # the umask may have taken some bits
+        os.utime(self._fd, ns=(now_ns, seal_ns(self.size)))
 
     def commit(self, path: str) -> None:
         """Makes the sealed file appear at `path`, in the place of what is there."""

@@ -239,8 +239,10 @@ class KeeperThread(threading.Thread):
                 self._keeper.tend(is_awaited=bool(waiting))
         except Stopped:
             pass
+        except OSError as error:
+            logger.warning("the keeper of a filesystem store failed and tries again: %s", error)
         except Exception:  # a keeper that died would let the disk fill up
-            logger.exception("the filesystem store's keeper failed; it tries again")
+            logger.exception("the keeper of a filesystem store failed and tries again")
         finally:
             tell(waiting)
 

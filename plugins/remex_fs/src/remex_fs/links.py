@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from remex_core.plugin import BlobNotFound
 from remex_fs.draft import copy_bytes
 from remex_fs.failures import Reporting
-from remex_fs.seal import EXECUTABLE_MODE, PLAIN_MODE, SEAL_NS
+from remex_fs.seal import EXECUTABLE_MODE, PLAIN_MODE, seal_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,6 +48,11 @@ class Links:
         self._now_ns = directory.now_ns()
         self._sources: dict[tuple[Key, bool], str | None] = {}
         self._linking = Reporting("linking inputs", directory.layout.root)
+
+    def make_root(self) -> None:
+        """Makes the root, should it not be there."""
+        with self._linking:
+            os.makedirs(self._root, exist_ok=True)
 
     def make_directories(self, paths: Sequence[str]) -> None:
         """Makes directories below the root, parents first."""
@@ -144,7 +149,7 @@ class Links:
             try:
                 copy_bytes(source, target)
                 os.fchmod(target, mode)
-                os.utime(target, ns=(self._now_ns, SEAL_NS))
+                os.utime(target, ns=(self._now_ns, seal_ns(file.key.size)))
             except BaseException:
                 os.unlink(name, dir_fd=at)  # a half-copied file would pass for the whole one
                 raise

@@ -21,7 +21,7 @@ from remex_fs.layout import open_layout
 from remex_fs.links import Links
 from remex_fs.room import Room
 from remex_fs.scratch import Scratch
-from remex_fs.seal import SEAL_NS
+from remex_fs.seal import is_sealed
 from remex_fs.threads import Threads, ended, settled
 from remex_fs.upload import PIECE, Upload
 from remex_fs.writer import Writer
@@ -133,7 +133,7 @@ class FilesystemStore(Store, BatchIO, LocalFiles):
                 yield piece
         finally:
             await ended(pending)
-        if os.fstat(fd).st_mtime_ns != SEAL_NS:
+        if not is_sealed(os.fstat(fd)):
             raise DataLoss(f"{key} was changed in the store while it was being read.")
 
     def _piece(self, key: Key, fd: int, offset: int, size: int) -> bytes:
@@ -143,7 +143,7 @@ class FilesystemStore(Store, BatchIO, LocalFiles):
         return piece
 
     async def write(self, key: Key, chunks: AsyncIterable[bytes]) -> None:
-        if key.is_cas and self._directory.is_present(key, self._directory.now_ns()):
+        if key.is_cas and self._directory.has(key):
             return
         async with self._room.claim() as claim:
             if key.is_cas:
@@ -193,6 +193,7 @@ class FilesystemStore(Store, BatchIO, LocalFiles):
 
     async def link_into(self, plan: LinkPlan) -> frozenset[Key]:
         work = Links(plan, self._directory, self._writer)
+        work.make_root()
         await self._threads.sliced(work.make_directories, plan.directories, LINKS_AT_ONCE)
         await self._threads.sliced(work.link, plan.files, LINKS_AT_ONCE)
         if work.left:

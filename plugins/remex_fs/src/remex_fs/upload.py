@@ -64,7 +64,7 @@ class Upload:
         await self._claim_gathered()
         await self._settle()
         if self._draft is None:
-            self._draft = await self._threads.hop(self._writer.begin)
+            self._draft = self._writer.begin()
         chunks, self._chunks = self._chunks, []
         self._written, self._gathered = total, 0
         self._pending = self._threads.submit(self._writer.extend, self._draft, chunks)
@@ -80,6 +80,7 @@ class Upload:
         await self._settle()
         if self._draft is not None:
             await self._threads.hop(self._writer.finish, self._draft, self._chunks, self._key)
+            self._draft = None
         elif self._gathered <= self._inline:
             self._writer.put(self._key, self._chunks)
         else:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from remex_core.plugin import BlobNotFound, RemexError
 from remex_fs.draft import Draft
 from remex_fs.failures import Reporting
-from remex_fs.seal import EXECUTABLE_MODE, PLAIN_MODE, SEAL_NS, check_size, occupied
+from remex_fs.seal import EXECUTABLE_MODE, PLAIN_MODE, check_size, occupied, seal_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -128,7 +128,7 @@ class Writer:
     def _holds(self, key: Key, pieces: Sequence[bytes]) -> bool:
         """Whether writing would change nothing; touches what is here."""
         if key.is_cas:
-            return self._directory.is_present(key, self._directory.now_ns())
+            return self._directory.has(key)
         try:
             fd, size = self._directory.open(key)
         except BlobNotFound:
@@ -163,7 +163,7 @@ class Writer:
             DigestMismatch: if a CAS value has another size than its key.
         """
         with self._writing:
-            if key.is_cas and self._directory.is_present(key, self._directory.now_ns()):
+            if key.is_cas and self._directory.has(key):
                 return True
             fd = os.open(path, _ADOPT)
             try:
@@ -180,7 +180,7 @@ class Writer:
         target = self._layout.blob(key)
         freed = 0 if key.is_cas else _size_of(target)
         os.fchmod(fd, PLAIN_MODE)
-        os.utime(fd, ns=(self._directory.now_ns(), SEAL_NS))
+        os.utime(fd, ns=(self._directory.now_ns(), seal_ns(size)))
         if self._durable:
             os.fsync(fd)
         try:
