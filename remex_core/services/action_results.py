@@ -85,7 +85,7 @@ def fill_metadata(result: reapi.ActionResult, worker: str, now: float) -> None:
     metadata = result.execution_metadata
     metadata.worker = worker
     for name in _TIMESTAMPS:
-        getattr(metadata, name).FromNanoseconds(int(now * 1e9))
+        getattr(metadata, name).FromMicroseconds(round(now * 1e6))
 
 
 async def _store(cas: Store, maker: KeyMaker, data: bytes, digest: reapi.Digest) -> None:
