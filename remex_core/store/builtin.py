@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from remex_core.plugins.hookspecs import hookimpl
 from remex_core.store.completeness_checking import COMPLETENESS_CHECKING
 from remex_core.store.fast_slow import FAST_SLOW
+from remex_core.store.grpc import GRPC
 from remex_core.store.memory import MEMORY
 from remex_core.store.noop import NOOP
 from remex_core.store.ref import REF
@@ -20,4 +21,4 @@ if TYPE_CHECKING:
 @hookimpl
 def remex_stores() -> Iterable[StoreType[Any]]:
     """Every kind of the core."""
-    return (COMPLETENESS_CHECKING, FAST_SLOW, MEMORY, NOOP, REF)
+    return (COMPLETENESS_CHECKING, FAST_SLOW, GRPC, MEMORY, NOOP, REF)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from remex_core.store.contract import Store
     from remex_core.testing.stores import StoreContract
 
-_SIZES = (1, 17, 900, 70_000, 1024 * 1024 + 3)  # the empty blob may always be present (DIG-10)
+_SIZES = (16, 40, 900, 70_000, 1024 * 1024 + 3)  # enough for no two values to be the same
 _INDICES = st.integers(0, len(_SIZES) - 1)
 _SUBSETS = st.sets(_INDICES)
 
