@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
 MetadataValue: TypeAlias = str | bytes
 Metadata: TypeAlias = tuple[tuple[str, MetadataValue], ...]
-"""Header pairs in wire order; names are lowercase, values of names ending in `-bin` are bytes."""
+"""Header pairs; names are lowercase, values of names ending in `-bin` are bytes.
+
+Values of one name keep their order; names may be regrouped on the way.
+"""
 
 Payload: TypeAlias = bytes | Message
 """One message: serialised, or as an object where both sides share the process.
