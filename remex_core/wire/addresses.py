@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -133,13 +134,17 @@ def _holder(port: int) -> str:
     if not inodes:
         return ""
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            links = [descriptor.readlink().name for descriptor in (process / "fd").iterdir()]
-            if inodes.intersection(links):
+        with suppress(OSError):
+            if any(_points_to(link, inodes) for link in (process / "fd").iterdir()):
                 return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
-        except OSError:
-            continue
     return ""
+
+
+def _points_to(link: Path, names: set[str]) -> bool:
+    try:
+        return link.readlink().name in names
+    except OSError:  # it was closed meanwhile
+        return False
 
 
 def _listening_inodes(port: int) -> Iterator[str]:
