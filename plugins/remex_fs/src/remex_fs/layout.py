@@ -6,6 +6,7 @@ without a new version in the file `LAYOUT`.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -23,6 +24,8 @@ LAYOUT_LINE: Final = "remex filesystem store, layout 1\n"
 EXECUTABLE_SUFFIX: Final = ".x"
 FILE_NAME: Final = re.compile(r"[0-9a-f]+-[0-9]+(?:\.x)?")
 
+_EFFECTIVE = os.access in os.supports_effective_ids
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
 _MAX_NAME = 200
 _MAX_KNOWN_BASES = 4096
 
@@ -62,15 +65,15 @@ class Layout:
 def encoded(space: str) -> str:
     """A key space as one file name, unambiguous even where names ignore case.
 
-    Every byte of its UTF-8 form but `a-z 0-9 . _ -` becomes `%` and two lowercase hex digits; a
-    result above 200 characters is replaced by `%sha256-` and the SHA-256 of that form.
+    Every byte of its UTF-8 form but `a-z 0-9 _ -`, and dots after the first place, becomes `%`
+    and two lowercase hex digits; a result above 200 characters is replaced by `%sha256-` and the
+    SHA-256 of that form.
     """
     raw = space.encode("utf-8", "surrogatepass")
     name = "".join(chr(b) if chr(b) in _PLAIN else f"%{b:02x}" for b in raw)
+    if name.startswith("."):
+        name = f"%2e{name[1:]}"
     return name if len(name) <= _MAX_NAME else f"%sha256-{hashlib.sha256(raw).hexdigest()}"
-
-
-_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
 
 
 def open_layout(root: Path, where: str) -> Layout:
@@ -79,24 +82,34 @@ def open_layout(root: Path, where: str) -> Layout:
     `where` is the node's place in the configuration, for messages.
 
     Raises:
-        ConfigError: if the directory cannot be made or written to, or has another layout.
+        ConfigError: if the parent does not exist, or the directory has another layout.
+        OSError: if the directory cannot be made or written to; see `unusable`.
     """
     layout = Layout(root)
-    try:
-        if not root.is_dir():
-            _make_root(root, where)
-        for directory in (layout.cas, layout.spaces, layout.tmp, layout.quarantine, layout.work):
-            Path(directory).mkdir(exist_ok=True)
-        _check_version(layout, where)
-        _check_writable(layout)
-    except OSError as error:
-        raise ConfigError(
-            f"{where}: the filesystem store cannot use {root}: {error.strerror} "
-            f"({error.filename or root}).",
-            hint=f"Let the user that runs remex (uid {os.geteuid()}) own the directory, "
-            "or name another path.",
-        ) from error
+    if not root.is_dir():
+        _make_root(root, where)
+    _check_version(layout, where)
+    for directory in (layout.cas, layout.spaces, layout.tmp, layout.quarantine, layout.work):
+        Path(directory).mkdir(exist_ok=True)
+    for directory in (layout.root, layout.cas, layout.spaces, layout.tmp, layout.quarantine):
+        if not os.access(directory, os.W_OK | os.X_OK, effective_ids=_EFFECTIVE):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
     return layout
+
+
+def unusable(root: Path, where: str, error: OSError) -> ConfigError:
+    """What to tell when the directory cannot be used."""
+    hint = "Look at that volume, or name another path."
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        hint = (
+            f"Let the user that runs remex (uid {os.geteuid()}) own the directory, "
+            "or name another path."
+        )
+    return ConfigError(
+        f"{where}: the filesystem store cannot use {root}: {error.strerror} "
+        f"({error.filename or root}).",
+        hint=hint,
+    )
 
 
 def _make_root(root: Path, where: str) -> None:
@@ -111,9 +124,10 @@ def _make_root(root: Path, where: str) -> None:
 
 
 def _check_version(layout: Layout, where: str) -> None:
+    """Makes the version file of a new directory; refuses another layout, touching nothing."""
     path = Path(layout.version_file)
     if not path.exists():
-        draft = Path(f"{layout.tmp}/LAYOUT-{socket.gethostname()}-{os.getpid()}")
+        draft = Path(f"{layout.version_file}.{socket.gethostname()}-{os.getpid()}")
         draft.write_text(LAYOUT_LINE, encoding="utf-8")
         draft.rename(path)
     found = path.read_bytes()[:200].decode("utf-8", "replace")
@@ -123,9 +137,3 @@ def _check_version(layout: Layout, where: str) -> None:
             f"{LAYOUT_LINE.strip()!r}.",
             hint="Use the version of remex-fs that wrote it, or name an empty directory.",
         )
-
-
-def _check_writable(layout: Layout) -> None:
-    for directory in (layout.root, layout.cas, layout.spaces, layout.tmp, layout.quarantine):
-        if not os.access(directory, os.W_OK | os.X_OK):
-            raise PermissionError(13, os.strerror(13), directory)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from remex_core.plugin import BatchIO, DataLoss, LocalFiles, RemexError, Store
 from remex_fs.directory import BlobDirectory
 from remex_fs.keeper import Keeper, KeeperThread
-from remex_fs.layout import open_layout
+from remex_fs.layout import open_layout, unusable
 from remex_fs.links import Links
 from remex_fs.room import Room
 from remex_fs.scratch import Scratch
@@ -64,12 +64,15 @@ class FilesystemStore(Store, BatchIO, LocalFiles):
         Raises:
             ConfigError: if the directory cannot be used; it says why.
         """
-        layout = open_layout(root, where)
+        try:
+            layout = open_layout(root, where)
+            self._scratch = Scratch(layout)
+        except OSError as error:
+            raise unusable(root, where, error) from error
         limit = spec.max_bytes
         durable = spec.durability == "machine"
         self._inline = 0 if durable else INLINE_BYTES
         self._room = Room(limit, int((limit or 0) * spec.watermarks.high), str(root))
-        self._scratch = Scratch(layout)
         self._directory = BlobDirectory(layout, self._scratch, clock)
         self._writer = Writer(self._directory, self._scratch, self._room.add, durable=durable)
         self._threads = Threads(clock)
