@@ -75,7 +75,9 @@ class Leases:
     def _ended(self, held: HeldLease, task: asyncio.Task[worker.Result]) -> None:
         if task.cancelled() and held.unwanted:
             del self._held[held.lease.lease_id]
-        elif task.cancelled():
+            self._changed()
+            return
+        if task.cancelled():
             held.result = worker.Result(
                 lease_id=held.lease.lease_id,
                 attempt=held.lease.attempt,
@@ -85,6 +87,7 @@ class Leases:
         else:
             held.result = task.result()
         held.state = worker.DONE
+        self._changed()
         self._finished()
 
     def revoke(self, revoke: worker.Revoke) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
+import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -60,9 +63,10 @@ async def _query(name: str, command: str) -> list[str]:
     except TimeoutError:
         raise _failed(name, command, f"did not end within {_QUERY_SECONDS:.0f} s") from None
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        # What the shell started may live on and hold the pipes open.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
     if process.returncode:
         why = complaint.decode(errors="replace").strip()[-500:] or "without saying why"
         raise _failed(name, command, f"ended with {process.returncode}: {why}")
