@@ -37,6 +37,7 @@ class Flags:
     """The command line of `remex serve`; None or empty means: not given."""
 
     roles: frozenset[Role] = ALL_ROLES
+    config: Path | None = None
     listen: str | None = None
     worker_listen: str | None = None
     http_listen: str | None = None
@@ -47,6 +48,25 @@ class Flags:
     name: str | None = None
     slots: int | None = None
     properties: tuple[tuple[str, str], ...] = ()
+    plugins: tuple[Path, ...] = ()
+    transport: str | None = None
+
+
+def parse_roles(names: Collection[str]) -> frozenset[Role]:
+    """The roles that `--role` names, each once or more; `all`, or none, stands for every role.
+
+    Raises:
+        ConfigError: if there is no such role.
+    """
+    known = {role.value for role in Role}
+    for name in names:
+        if name not in {*known, "all"}:
+            raise ConfigError(
+                f"There is no role {name!r}.", hint=f"There are: all, {', '.join(sorted(known))}."
+            )
+    if not names or "all" in names:
+        return ALL_ROLES
+    return frozenset(Role(name) for name in names)
 
 
 def data_directory(flags: Flags) -> Path:

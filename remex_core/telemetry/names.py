@@ -29,5 +29,26 @@ RPC_OPEN: Final = Metric(
     "remex_rpc_open", "gauge", "RPCs that are being answered.", ("service", "method")
 )
 
-RPC_SPAN_PREFIX: Final = "remex.rpc"
-"""Spans of RPCs are named by this and the method's full name."""
+STORE_OPERATIONS: Final = Metric(
+    "remex_store_operations_total",
+    "counter",
+    "What the nodes of the store trees did.",
+    ("kind", "path", "operation"),
+)
+STORE_BYTES: Final = Metric(
+    "remex_store_bytes_total",
+    "counter",
+    "Bytes of values that passed the nodes of the store trees.",
+    ("kind", "path", "direction"),
+)
+
+# Spans of RPCs are named by service and method, `service/method`, as OpenTelemetry has it.
+RPC_SERVICE_ATTRIBUTE: Final = "rpc.service"
+RPC_METHOD_ATTRIBUTE: Final = "rpc.method"
+ERROR_ATTRIBUTE: Final = "error.type"
+TOOL_ATTRIBUTE: Final = "remex.tool"
+INVOCATION_ATTRIBUTE: Final = "remex.invocation"
+ACTION_ATTRIBUTE: Final = "remex.action"
+MNEMONIC_ATTRIBUTE: Final = "remex.mnemonic"
+TARGET_ATTRIBUTE: Final = "remex.target"
+"""What spans of RPCs take from the client's RequestMetadata."""
