@@ -7,6 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from remex_core.errors import ConfigError
 from remex_core.plugins.registry import load_registry
 from remex_core.server.banner import banner
 from remex_core.server.lifecycle import raise_file_limit, stop_signals
@@ -15,6 +16,8 @@ from remex_core.server.settings import resolve
 from remex_core.telemetry.logging import VARIABLE, configure
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from remex_core.server.flags import Flags
     from remex_core.worker.executor import Runner
 
@@ -29,6 +32,7 @@ async def run(flags: Flags, runner: Runner | None) -> None:
     settings = resolve(flags, plugins)
     configure({VARIABLE: os.environ.get(VARIABLE) or settings.config.telemetry.log})
     raise_file_limit()
+    _make(settings.data_dir)
     with stop_signals() as (drain, abort):
         async with Node(settings, plugins, runner) as node:
             await node.start()
@@ -43,6 +47,16 @@ async def run(flags: Flags, runner: Runner | None) -> None:
             for task in (draining, aborted):
                 task.cancel()
             await asyncio.gather(draining, aborted, return_exceptions=True)
+
+
+def _make(data_dir: Path) -> None:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"The data directory {data_dir} cannot be made: {error.strerror}.",
+            hint="Name another one with --data-dir.",
+        ) from error
 
 
 async def _first(*events: asyncio.Event) -> None:
