@@ -72,7 +72,9 @@ class Store(ABC):
 
         For CAS keys a value that is present already may be left as it is, and then `chunks`
         need not be consumed; for AC and OPAQUE keys the new value replaces the old. The caller
-        vouches for the content: whoever takes bytes from another process hashes them.
+        vouches for the content: whoever takes bytes from another process hashes them. The caller
+        also closes `chunks` where that matters; nothing reads them once this has returned. What
+        they raise comes out unchanged, and then nothing is stored.
 
         Raises:
             StoreFull: if there is no room and nothing may be evicted.
@@ -81,7 +83,11 @@ class Store(ABC):
 
     @abstractmethod
     async def discard(self, keys: Collection[Key]) -> None:
-        """Afterwards these keys are missing; absent ones are no error."""
+        """Afterwards these keys are missing; absent ones are no error.
+
+        A store in front of a system that has no way to remove values (such as another REAPI
+        server) leaves them where they are, and its docstring says so.
+        """
 
     def forward(self, capability: type[C]) -> C | None:
         """The object that answers for `capability` on behalf of this store.
@@ -127,7 +133,7 @@ class LinkFile:
 
 @dataclass(frozen=True, slots=True)
 class LinkPlan:
-    """Directories and files to make below `root`.
+    """Directories and files to make below `root`, which exists.
 
     `directories` are relative and listed parents first; `files` name relative paths whose parent
     is the root or one of `directories`. Neither contains `..`, an empty segment or an absolute

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError
 from pydantic import Field
 
-from remex_core.digest import FUNCTIONS, Key, ac_space
+from remex_core.digest import Key, ac_space
 from remex_core.errors import (
     BlobNotFound,
     Code,
-    DataLoss,
-    DigestMismatch,
     InvalidArgument,
     RemexError,
     RpcFailed,
 )
 from remex_core.plugins.descriptors import Spec, StoreContext, StoreType
 from remex_core.plugins.units import Duration, Size
-from remex_core.proto import bytestream, reapi
-from remex_core.resource_names import read_name, upload_name
+from remex_core.proto import reapi
 from remex_core.store import ops
 from remex_core.store.contract import BatchIO, Content, Refreshes, Store
-from remex_core.store.grpc_calls import Backoff, Calls
-from remex_core.store.pieces import PIECE, cut, joined
+from remex_core.store.pieces import PIECE, cut
+from remex_core.store.remote_blobs import RemoteBlobs, digest_of, number_of, wrong_size
+from remex_core.store.remote_calls import Calls
 from remex_core.wire import methods
 
 if TYPE_CHECKING:
@@ -91,6 +87,7 @@ class GrpcStore(BatchIO, Store):
         max_batch_bytes: int = 4_000_000,
     ) -> None:
         self._calls = Calls(channel, address, timeout)
+        self._blobs = RemoteBlobs(self._calls, instance or "")
         self._instance = instance
         self._max_batch_bytes = max_batch_bytes
         self._max_single_bytes = min(PIECE, max_batch_bytes)
@@ -98,7 +95,7 @@ class GrpcStore(BatchIO, Store):
 
     async def find_missing(self, keys: Collection[Key]) -> frozenset[Key]:
         work: list[Coroutine[Any, Any, frozenset[Key]]] = [
-            self._find_missing(function, asked)
+            self._blobs.find_missing(function, asked)
             for function, blobs in _by_function(key for key in keys if key.is_cas).items()
             for asked in ops.in_batches(blobs, max_bytes=_ANY_SIZE, max_keys=FIND_KEYS)
         ]
@@ -111,12 +108,12 @@ class GrpcStore(BatchIO, Store):
     def read(self, key: Key, *, offset: int = 0, limit: int | None = None) -> AsyncGenerator[bytes]:
         end = offset + _ANY_SIZE if limit is None else offset + limit
         if key.is_cas:
-            return self._read_blob(key, offset, min(end, key.size))
+            return self._blobs.read(key, offset, min(end, key.size))
         return self._read_result(key, offset, end)
 
     async def write(self, key: Key, chunks: AsyncIterable[bytes]) -> None:
         if key.is_cas and key.size > self._max_single_bytes:
-            await self._write_stream(key, chunks)
+            await self._blobs.write(key, chunks)
             return
         data = await _collect(key, chunks, key.size if key.is_cas else MAX_RESULT_BYTES)
         for error in (await self.write_batch(((key, data),))).values():
@@ -133,7 +130,7 @@ class GrpcStore(BatchIO, Store):
         small = [key for key in keys if key.is_cas and key.size <= self._max_batch_bytes]
         single = {key for key in keys if not key.is_cas or key.size > self._max_batch_bytes}
         work: list[Coroutine[Any, Any, Mapping[Key, bytes | RemexError]]] = [
-            self._read_blobs(function, batch)
+            self._blobs.read_batch(function, batch)
             for function, blobs in _by_function(small).items()
             for batch in self._in_batches(blobs)
         ]
@@ -147,7 +144,7 @@ class GrpcStore(BatchIO, Store):
         values = dict(items)
         small = [key for key in values if key.is_cas and key.size <= self._max_batch_bytes]
         work: list[Coroutine[Any, Any, Mapping[Key, RemexError]]] = [
-            self._write_blobs(function, [(key, values[key]) for key in batch])
+            self._blobs.write_batch(function, [(key, values[key]) for key in batch])
             for function, blobs in _by_function(small).items()
             for batch in self._in_batches(blobs)
         ]
@@ -180,142 +177,6 @@ class GrpcStore(BatchIO, Store):
             for task in tasks:
                 task.cancel()
 
-    # ---- blobs
-
-    async def _find_missing(self, function: str, keys: Collection[Key]) -> frozenset[Key]:
-        request = reapi.FindMissingBlobsRequest(
-            instance_name=self._instance or "",
-            blob_digests=map(_digest, keys),
-            digest_function=_number(function),
-        )
-        try:
-            response = await self._calls.call(methods.FIND_MISSING_BLOBS, request)
-        except RpcFailed as failed:
-            raise self._calls.error(failed) from None
-        missing = [Key("", function, d.hash, d.size_bytes) for d in response.missing_blob_digests]
-        return frozenset(missing).intersection(keys)
-
-    async def _read_blob(self, key: Key, offset: int, end: int) -> AsyncGenerator[bytes]:
-        if offset == end:  # on the wire, a limit of 0 would mean no limit
-            if await self.find_missing((key,)):
-                raise BlobNotFound(key)
-            return
-        hasher = FUNCTIONS[key.function].new() if (offset, end) == (0, key.size) else None
-        backoff = Backoff()
-        at = offset
-        while True:
-            request = bytestream.ReadRequest(
-                resource_name=read_name(self._instance or "", key),
-                read_offset=at,
-                read_limit=end - at if end < key.size else 0,
-            )
-            try:
-                async with aclosing(self._calls.stream(methods.READ, request)) as responses:
-                    async for response in responses:
-                        data = response.data
-                        for piece in cut((data,), 0, len(data)):
-                            at += len(piece)
-                            if at > end:
-                                raise self._damaged(key)
-                            if hasher is not None:
-                                hasher.update(piece)
-                                if at == end and hasher.hexdigest() != key.hash:
-                                    raise self._damaged(key)
-                            backoff.progress()
-                            yield piece
-                if at == end:
-                    return
-                failed = self._calls.ended_early(f"the read of {key}")
-            except RpcFailed as error:
-                failed = error
-            if failed.status_code is Code.NOT_FOUND:
-                raise BlobNotFound(key)
-            try:
-                await backoff.wait_after(failed)
-            except RpcFailed:
-                raise self._calls.error(failed) from None
-
-    async def _write_stream(self, key: Key, chunks: AsyncIterable[bytes]) -> None:
-        name = upload_name(self._instance or "", str(uuid.uuid4()), key)
-
-        async def requests() -> AsyncGenerator[bytestream.WriteRequest]:
-            # The last piece is held back until `chunks` has ended well: it completes the blob.
-            held = b""
-            at = 0
-            async with aclosing(joined(chunks)) as pieces:
-                async for piece in pieces:
-                    if held:
-                        yield bytestream.WriteRequest(
-                            resource_name="" if at else name, write_offset=at, data=held
-                        )
-                        at += len(held)
-                    held = piece
-            if at + len(held) != key.size:
-                raise _wrong_size(key, at + len(held))
-            yield bytestream.WriteRequest(
-                resource_name="" if at else name, write_offset=at, data=held, finish_write=True
-            )
-
-        try:
-            response = await self._calls.send(methods.WRITE, requests())
-        except RpcFailed as failed:
-            raise self._calls.error(failed) from None
-        if response.committed_size not in {key.size, -1}:
-            raise self._calls.error(self._calls.ended_early(f"the write of {key}"))
-
-    async def _read_blobs(
-        self, function: str, keys: Sequence[Key]
-    ) -> Mapping[Key, bytes | RemexError]:
-        request = reapi.BatchReadBlobsRequest(
-            instance_name=self._instance or "",
-            digests=map(_digest, keys),
-            digest_function=_number(function),
-        )
-        try:
-            response = await self._calls.call(methods.BATCH_READ_BLOBS, request)
-        except RpcFailed as failed:
-            return dict.fromkeys(keys, self._calls.error(failed))
-        found: dict[Key, bytes | RemexError] = dict.fromkeys(keys, self._unanswered())
-        for answer in response.responses:
-            key = Key("", function, answer.digest.hash, answer.digest.size_bytes)
-            if key in found:
-                found[key] = self._value_of(key, answer)
-        return found
-
-    def _value_of(
-        self, key: Key, answer: reapi.BatchReadBlobsResponse.Response
-    ) -> bytes | RemexError:
-        code = answer.status.code
-        if code == Code.NOT_FOUND:
-            return BlobNotFound(key)
-        if code:
-            return self._calls.error_of(code, answer.status.message)
-        data = answer.data
-        if answer.compressor or FUNCTIONS[key.function].key_of(data) != key:
-            return self._damaged(key)
-        return data
-
-    async def _write_blobs(
-        self, function: str, items: Sequence[tuple[Key, bytes]]
-    ) -> Mapping[Key, RemexError]:
-        request = reapi.BatchUpdateBlobsRequest(
-            instance_name=self._instance or "", digest_function=_number(function)
-        )
-        for key, data in items:
-            request.requests.add(digest=_digest(key), data=data)
-        try:
-            response = await self._calls.call(methods.BATCH_UPDATE_BLOBS, request)
-        except RpcFailed as failed:
-            return dict.fromkeys([key for key, _ in items], self._calls.error(failed))
-        errors: dict[Key, RemexError] = {key: self._unanswered() for key, _ in items}
-        for answer in response.responses:
-            key = Key("", function, answer.digest.hash, answer.digest.size_bytes)
-            if not answer.status.code:
-                errors.pop(key, None)
-            elif key in errors:
-                errors[key] = self._calls.error_of(answer.status.code, answer.status.message)
-        return errors
-
     # ---- one by one
 
     async def _read_one(self, key: Key, max_bytes: int) -> Mapping[Key, bytes | RemexError]:
@@ -327,7 +188,7 @@ class GrpcStore(BatchIO, Store):
     async def _write_one(self, key: Key, data: bytes) -> Mapping[Key, RemexError]:
         try:
             if key.is_cas:
-                await self._write_stream(key, ops.one_chunk(data))
+                await self._blobs.write(key, ops.one_chunk(data))
             else:
                 await self._write_result(key, data)
         except RemexError as error:
@@ -339,8 +200,8 @@ class GrpcStore(BatchIO, Store):
     async def _get_result(self, key: Key) -> bytes:
         request = reapi.GetActionResultRequest(
             instance_name=self._instance_of(key),
-            action_digest=_digest(key),
-            digest_function=_number(key.function),
+            action_digest=digest_of(key),
+            digest_function=number_of(key.function),
         )
         try:
             result = await self._calls.call(methods.GET_ACTION_RESULT, request)
@@ -368,9 +229,9 @@ class GrpcStore(BatchIO, Store):
             raise InvalidArgument(f"The {len(data)} bytes for {key} are no ActionResult.") from None
         request = reapi.UpdateActionResultRequest(
             instance_name=self._instance_of(key),
-            action_digest=_digest(key),
+            action_digest=digest_of(key),
             action_result=result,
-            digest_function=_number(key.function),
+            digest_function=number_of(key.function),
         )
         try:
             await self._calls.call(methods.UPDATE_ACTION_RESULT, request)
@@ -380,24 +241,8 @@ class GrpcStore(BatchIO, Store):
     def _instance_of(self, key: Key) -> str:
         return key.space.removeprefix(ac_space("")) if self._instance is None else self._instance
 
-    # ---- errors
-
-    def _damaged(self, key: Key) -> DataLoss:
-        return DataLoss(f"What {self._calls.address} gave for {key} is something else.")
-
-    def _unanswered(self) -> RemexError:
-        return self._calls.error(self._calls.ended_early("the answer to a batch"))
-
 
 _ANY_SIZE: Final = 2**63
-
-
-def _digest(key: Key) -> reapi.Digest:
-    return reapi.Digest(hash=key.hash, size_bytes=key.size)
-
-
-def _number(function: str) -> reapi.DigestFunction.Value:
-    return cast("reapi.DigestFunction.Value", FUNCTIONS[function].number)
 
 
 def _by_function(keys: Iterable[Key]) -> Mapping[str, Collection[Key]]:
@@ -414,15 +259,11 @@ async def _collect(key: Key, chunks: AsyncIterable[bytes], max_bytes: int) -> by
     async for chunk in chunks:
         size += len(chunk)
         if size > max_bytes:
-            raise _wrong_size(key, size)
+            raise wrong_size(key, size)
         pieces.append(chunk)
     if key.is_cas and size != key.size:
-        raise _wrong_size(key, size)
+        raise wrong_size(key, size)
     return b"".join(pieces)
-
-
-def _wrong_size(key: Key, size: int) -> DigestMismatch:
-    return DigestMismatch(f"{size} bytes came for {key}, which is not what it may have.")
 
 
 async def _build(spec: GrpcSpec, ctx: StoreContext) -> Store:

@@ -136,10 +136,11 @@ class StoreContract:
     ) -> None:
         """CAS-01, CAS-07: out of many keys, the absent ones and no other are missing."""
         present = [self.sample(20) for _ in range(40)]
-        absent = [self.sample(20).key for _ in range(2000)]
+        count = 2000 if self.content is Content.CAS else 200
+        absent = [self.sample(20).key for _ in range(count)]
         for key, value in present:
             await through.write(store, key, value)
-        asked = [*absent[:1000], *(sample.key for sample in present), *absent[1000:]]
+        asked = [*absent[:100], *(sample.key for sample in present), *absent[100:]]
         assert frozenset(absent) == await store.find_missing(asked)
 
     async def test_repeated_keys_are_missing_once(self, store: Store) -> None:

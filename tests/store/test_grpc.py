@@ -27,7 +27,7 @@ from remex_core.proto import bytestream, reapi
 from remex_core.services.bytestream import ByteStreamService
 from remex_core.services.cas import CasService
 from remex_core.services.instances import Instance, Instances
-from remex_core.store import grpc_calls, ops
+from remex_core.store import ops, remote_calls
 from remex_core.store.contract import BatchIO, Content, Store
 from remex_core.store.grpc import GrpcStore
 from remex_core.store.memory import MemoryStore, Protect
@@ -177,7 +177,7 @@ class Server:
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries without waiting."""
-    monkeypatch.setattr(grpc_calls, "FIRST_DELAY", 0.0001)
+    monkeypatch.setattr(remote_calls, "FIRST_DELAY", 0.0001)
 
 
 @pytest.fixture

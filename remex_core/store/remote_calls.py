@@ -1,4 +1,4 @@
-"""Calls of another server, as the `grpc` store makes them: deadlines, retries, and its errors."""
+"""Calls of another server, as the kind `grpc` makes them: deadlines, retries, and its errors."""
 
 from __future__ import annotations
 
