@@ -19,12 +19,15 @@ from remex_core import clock
 from remex_core.errors import Code, Internal, InvalidArgument, RemexError
 from remex_core.telemetry import names
 from remex_core.telemetry.metrics import Registry
+from remex_core.telemetry.tracing import traced
 from remex_core.wire.call import Call
 from remex_core.wire.status import to_status_error
 from remex_core.wire.transport import Route, StatusError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+
+    from opentelemetry.trace import Tracer
 
     from remex_core.clock import Clock
     from remex_core.wire.call import Handler, Payload
@@ -42,6 +45,7 @@ def compose(
     handlers: Mapping[Method[Any, Any], Handler],
     *,
     registry: Registry | None = None,
+    tracer: Tracer | None = None,
     clock: Clock = clock.SYSTEM,
 ) -> dict[str, Route]:
     """The routes by path, ready for a transport.
@@ -49,11 +53,13 @@ def compose(
     Args:
         handlers: what answers each method; see `wire.call` for their shapes.
         registry: where calls are counted; one that nobody reads if None.
+        tracer: makes a span of each call; None makes none and costs nothing.
         clock: measures durations and deadlines.
     """
     registry = Registry() if registry is None else registry
     routes = {}
-    for method, handler in handlers.items():
+    for method, bare in handlers.items():
+        handler = bare if tracer is None else traced(method, bare, tracer)
         account = _Account(method, registry, clock)
         if method.server_streams:
             routes[method.path] = Route(method, stream=_stream(method, handler, account))

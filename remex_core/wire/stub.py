@@ -1,7 +1,7 @@
 """Calling a method of the table over a channel, in messages.
 
 The one place where outgoing requests are serialised and answers parsed, so that channels stay
-about payloads and callers about messages.
+about payloads and callers about messages; and where the current trace is sent along.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import Message
 
+from remex_core.telemetry.tracing import outgoing
 from remex_core.wire.transport import CallOptions
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Stub:
         Raises:
             RpcFailed: for any status but OK.
         """
-        options = CallOptions(self._metadata + metadata, timeout)
+        options = CallOptions(self._metadata + metadata + outgoing(), timeout)
         return _decode(method, await self._channel.call(method, request, options))  # type: ignore[arg-type] # Method is invariant
 
     async def stream(
@@ -60,7 +61,7 @@ class Stub:
         Raises:
             RpcFailed: for any status but OK.
         """
-        options = CallOptions(self._metadata + metadata, timeout)
+        options = CallOptions(self._metadata + metadata + outgoing(), timeout)
         async with aclosing(self._channel.stream(method, request, options)) as answers:  # type: ignore[arg-type] # Method is invariant
             async for answer in answers:
                 yield _decode(method, answer)
