@@ -97,6 +97,7 @@ class Node:
     _metrics: MetricsRegistry = field(default_factory=MetricsRegistry)
     _servers: list[Server] = field(default_factory=list)
     _scheduler: Scheduler | None = None
+    _inside: Transport | None = None
     _worker: Worker | None = None
     _worker_task: asyncio.Task[None] | None = None
     _health: HealthService = field(default_factory=HealthService)
@@ -202,9 +203,9 @@ class Node:
         server = await self._serve(transport, self.settings.listen.worker_api, handlers)
         self.addresses.worker_api = server.address
         if Role.WORKER in self.settings.roles:
-            inside = self.plugins.transport("inproc").build()
+            self._inside = self.plugins.transport("inproc").build()
             routes = self._routes(service.handlers())
-            local = await inside.serve(Listener(INPROC_WORKER_API), routes)
+            local = await self._inside.serve(Listener(INPROC_WORKER_API), routes)
             self._stack.push_async_callback(local.close)
 
     async def _serve(self, transport: Transport, address: str, handlers: _Handlers) -> Server:
@@ -232,15 +233,11 @@ class Node:
         executor = await kind.build(spec, _ExecutorContext(SYSTEM, work_root, self.runner))
         self._stack.push_async_callback(executor.close)
         address = self.settings.scheduler
-        inside = Role.SCHEDULER in self.settings.roles
+        inside = self._inside
 
         async def connect() -> Channel:
-            if inside:
-                return (
-                    await self.plugins.transport("inproc")
-                    .build()
-                    .connect(Target(INPROC_WORKER_API))
-                )
+            if inside is not None:
+                return await inside.connect(Target(INPROC_WORKER_API))
             return await transport.connect(Target(address))
 
         options = WorkerOptions(
