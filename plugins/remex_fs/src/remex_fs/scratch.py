@@ -41,10 +41,13 @@ class Scratch:
         return f"{self.directory}/{next(self._numbers):x}"
 
     def close(self) -> None:
-        """Removes the directory with all that is in it."""
+        """Removes the directory with all that is in it; once is enough."""
+        if self._lock < 0:
+            return
         shutil.rmtree(self.directory, ignore_errors=True)
         Path(self.directory + LOCK_SUFFIX).unlink(missing_ok=True)
         os.close(self._lock)
+        self._lock = -1
 
 
 def remove_dead(layout: Layout) -> None:
