@@ -34,7 +34,7 @@ async def streams(directory: Path, *, size: int, rounds: int) -> Sequence[Figure
 async def _one_store(store: str, directory: Path, size: int, rounds: int) -> Sequence[Figure]:
     blobs = _Blobs(size)
     bare_read = f"{blobs.messages}:{_MESSAGE}".encode()
-    with cas(store, directory, max_bytes=3 * size) as address:
+    with cas(store, directory, memory_bytes=2 * size + 64 * _MESSAGE) as address:
         async with (
             bare.bare_server() as bare_address,
             bare.connected(bare_address) as plain,

@@ -43,7 +43,7 @@ async def find_missing(directory: Path, *, calls: int, rounds: int) -> Sequence[
 
     figures = []
     for store in STORES:
-        with cas(store, directory / store, max_bytes=2**30) as address:
+        with cas(store, directory / store, memory_bytes=2**30) as address:
             async with (
                 bare.bare_server() as bare_address,
                 bare.connected(bare_address) as plain,

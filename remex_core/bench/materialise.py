@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Final
 from remex_core.bench.figure import Figure, in_turns
 from remex_core.clock import SYSTEM
 from remex_core.digest import SHA256
+from remex_core.plugins.descriptors import StoreNode
+from remex_core.plugins.registry import load_registry
 from remex_core.store import ops
 from remex_core.store.contract import LinkFile, LinkPlan, LocalFiles
-from remex_core.testing.stores import opened
+from remex_core.testing.open_store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -26,7 +28,9 @@ async def materialise(directory: Path, *, files: int, rounds: int) -> Sequence[F
     paths = [f"d{number // _FILES_PER_DIRECTORY}/f{number}" for number in range(files)]
     directories = list(dict.fromkeys(path.split("/")[0] for path in paths))
     keys = list(map(SHA256.key_of, contents))
-    async with opened({"filesystem": {"path": str(directory / "cas")}}, directory) as store:
+    directory.mkdir(parents=True)  # noqa: ASYNC240 - nothing else runs meanwhile
+    node = StoreNode.parse({"filesystem": {"path": str(directory / "cas")}})
+    async with open_store(load_registry(), {"cas": node}, "cas", directory) as store:
         local = ops.capability(store, LocalFiles)
         assert local is not None
         errors = await ops.write_many(store, list(zip(keys, contents, strict=True)))

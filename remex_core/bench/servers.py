@@ -13,26 +13,26 @@ if TYPE_CHECKING:
 
 STORES: Final = ("memory", "filesystem")
 
-_MEMORY: Final = """\
-version: 1
-stores:
-  cas: {{ memory: {{ max_bytes: {max_bytes} }} }}
-  ac: {{ memory: {{ max_bytes: 1MiB }} }}
-"""
-
 
 @contextmanager
-def cas(store: str, directory: Path, max_bytes: int) -> Iterator[str]:
-    """The address of a cas whose store is of this kind and holds at most `max_bytes`."""
+def cas(store: str, directory: Path, memory_bytes: int) -> Iterator[str]:
+    """The address of a cas with a store of this kind.
+
+    In memory it keeps the newest blobs only, `memory_bytes` of them; on disk, all.
+    """
+    stores = {
+        "memory": f"memory: {{ max_bytes: {memory_bytes}, protect: {{ hard: 0s }} }}",
+        "filesystem": f"filesystem: {{ path: {directory}/cas }}",
+    }
+    directory.mkdir(parents=True)
+    config = directory / "remex.yaml"
+    config.write_text(
+        "version: 1\n"
+        "stores:\n"
+        f"  cas: {{ {stores[store]} }}\n"
+        "  ac: { memory: { max_bytes: 1MiB } }\n"
+    )
     address = free_address()
-    flags = ["--role", "cas", "--listen", address]
-    if store == "memory":
-        directory.mkdir(parents=True, exist_ok=True)
-        config = directory / "memory.yaml"
-        config.write_text(_MEMORY.format(max_bytes=max_bytes))
-        flags += ["-c", str(config)]
-    else:
-        flags += ["--max-bytes", str(max_bytes)]
-    process = start(store, directory, *flags)
+    process = start(store, directory, "--role", "cas", "--listen", address, "-c", str(config))
     with running([process]):
         yield address
