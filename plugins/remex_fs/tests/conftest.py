@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from remex_core.clock import SYSTEM, Clock, ManualClock
 from remex_core.plugin import FUNCTIONS, Key
+from remex_core.testing.clocks import SYSTEM, Clock, ManualClock
 from remex_fs.spec import FilesystemSpec
 from remex_fs.store import FilesystemStore
 

@@ -153,7 +153,7 @@ async def test_cancelled_write_leaves_no_file(root: Path, open_store: Open) -> N
 WRITER = """
 import asyncio, os, sys
 from pathlib import Path
-from remex_core.clock import SYSTEM
+from remex_core.testing.clocks import SYSTEM
 from remex_core.plugin import FUNCTIONS, ops
 from remex_fs.spec import FilesystemSpec
 from remex_fs.store import FilesystemStore

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from remex_core.clock import ManualClock
+    from remex_core.testing.clocks import ManualClock
     from remex_fs.store import FilesystemStore
 
     Open = Callable[..., FilesystemStore]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from remex_core.clock import SYSTEM
 from remex_core.plugin import BatchIO, Capability, Content, LocalFiles
+from remex_core.testing.clocks import SYSTEM
 from remex_core.testing.stores import LocalFilesContract, StoreContract
 from remex_fs.spec import FilesystemSpec
 from remex_fs.store import FilesystemStore
