@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from remex_core.errors import ConfigError
 from remex_core.plugins.descriptors import Spec, StoreNode, StoreType
+from remex_core.plugins.registry import FIRST_PARTY
 from remex_core.store.metrics import MeteredStore, StoreCounters
 from remex_core.store.ref import RefSpec
 
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from remex_core.clock import Clock
     from remex_core.store.contract import Content, Store
     from remex_core.wire.transport import Channel
-
-DISTRIBUTIONS: Final = {"filesystem": "remex-fs", "s3": "remex-s3"}
-"""Where the first-party kinds come from that are not part of the core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +49,8 @@ def unknown_kind(kind: str, known: Iterable[str]) -> tuple[str, str]:
     """What is wrong with a kind that nothing provides, and what to do about it."""
     known = sorted(known)
     message = f"There is no kind of store called {kind!r}."
-    if kind in DISTRIBUTIONS:
-        return message, f"Install the plugin that has it: pip install {DISTRIBUTIONS[kind]}"
+    if kind in FIRST_PARTY:
+        return message, f"Install the plugin that has it: pip install {FIRST_PARTY[kind]}"
     return message, _did_you_mean(kind, known) or f"The kinds installed here: {', '.join(known)}."
 
 

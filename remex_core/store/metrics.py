@@ -195,6 +195,16 @@ class _MeteredLocalFiles(LocalFiles):
             raise
         self._count.files_adopted += 1
 
+    async def adopt_many(self, files: Sequence[tuple[Key, Path]]) -> Mapping[Key, RemexError]:
+        try:
+            errors = await self._inner.adopt_many(files)
+        except RemexError:
+            self._count.errors += 1
+            raise
+        self._count.files_adopted += len(files) - len(errors)
+        self._count.errors += len(errors)
+        return errors
+
     def verify_links(self, plan: LinkPlan) -> frozenset[Key]:
         return self._inner.verify_links(plan)
 

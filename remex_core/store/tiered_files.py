@@ -12,7 +12,7 @@ from remex_core.store.contract import LinkPlan, LocalFiles
 from remex_core.store.pieces import PIECE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from remex_core.digest import Key
@@ -60,15 +60,26 @@ class TieredFiles(LocalFiles):
         return absent
 
     async def adopt(self, key: Key, path: Path) -> None:
+        for error in (await self.adopt_many(((key, path),))).values():
+            raise error
+
+    async def adopt_many(self, files: Sequence[tuple[Key, Path]]) -> Mapping[Key, RemexError]:
         if not self._tiers.slow_direction.takes_writes:
-            await self._local.adopt(key, path)
-            return
-        async with aclosing(_chunks_of(path, key.size)) as chunks:
-            await self._tiers.slow.write(key, chunks)
-        try:
-            await self._local.adopt(key, path)
-        except RemexError as error:
+            return await self._local.adopt_many(files)
+        paths = dict(files)
+        small = [key for key in paths if key.size <= PIECE]
+        uploads = [
+            self._upload_batch(batch, paths)
+            for batch in ops.in_batches(small, max_bytes=BATCH_BYTES, max_keys=BATCH_KEYS)
+        ]
+        uploads += [self._upload(key, path) for key, path in files if key.size > PIECE]
+        errors: dict[Key, RemexError] = {}
+        for failed in await asyncio.gather(*uploads):
+            errors.update(failed)
+        uploaded = [(key, path) for key, path in paths.items() if key not in errors]
+        for error in (await self._local.adopt_many(uploaded)).values():
             self._tiers.degrade("adopt a file", error)
+        return errors
 
     def verify_links(self, plan: LinkPlan) -> frozenset[Key]:
         return self._local.verify_links(plan)
@@ -76,6 +87,22 @@ class TieredFiles(LocalFiles):
     @property
     def work_root(self) -> Path:
         return self._local.work_root
+
+    async def _upload_batch(
+        self, batch: Sequence[Key], paths: Mapping[Key, Path]
+    ) -> Mapping[Key, RemexError]:
+        async with self._batch_slots:
+            items = await _contents([(key, paths[key]) for key in batch])
+            return await ops.write_many(self._tiers.slow, items)
+
+    async def _upload(self, key: Key, path: Path) -> Mapping[Key, RemexError]:
+        async with self._batch_slots:
+            try:
+                async with aclosing(_chunks_of(path)) as chunks:
+                    await self._tiers.slow.write(key, chunks)
+            except RemexError as error:
+                return {key: error}
+            return {}
 
     async def _fetch(self, keys: Iterable[Key]) -> frozenset[Key]:
         """Brings values into the fast tier; answers those that the slow tier does not have.
@@ -133,11 +160,18 @@ class TieredFiles(LocalFiles):
             return frozenset(absent)
 
 
-async def _chunks_of(path: Path, size: int) -> AsyncGenerator[bytes]:
-    """A file in pieces; a small one is read inline, since a thread hop would cost more."""
-    if size <= _INLINE_BYTES:
-        yield path.read_bytes()  # noqa: ASYNC240 - at most 64 KiB
-        return
-    with path.open("rb") as file:
+async def _contents(files: Sequence[tuple[Key, Path]]) -> list[tuple[Key, bytes]]:
+    """Small files, read in one thread hop; few bytes inline, since the hop would cost more."""
+
+    def load() -> list[tuple[Key, bytes]]:
+        return [(key, path.read_bytes()) for key, path in files]
+
+    if sum([key.size for key, _ in files]) <= _INLINE_BYTES:
+        return load()
+    return await asyncio.to_thread(load)
+
+
+async def _chunks_of(path: Path) -> AsyncGenerator[bytes]:
+    with await asyncio.to_thread(path.open, "rb") as file:
         while piece := await asyncio.to_thread(file.read, PIECE):
             yield piece

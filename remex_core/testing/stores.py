@@ -493,6 +493,17 @@ class LocalFilesContract(StoreContract):
             await _local(store).adopt(key, path)
         assert value == await read(store, key)
 
+    async def test_many_files_are_adopted(self, store: Store, root: Path) -> None:
+        """Files of any size can be handed over together; each becomes a value."""
+        samples = [self.sample(size) for size in (0, 1, 3000, MIB + 1)]
+        for number, (_, value) in enumerate(samples):
+            (root / f"output-{number}").write_bytes(value)
+        files = [(key, root / f"output-{number}") for number, (key, _) in enumerate(samples)]
+        assert {} == await _local(store).adopt_many(files)
+        assert frozenset() == await store.find_missing([key for key, _ in samples])
+        assert [value for _, value in samples] == [await read(store, key) for key, _ in samples]
+        assert {} == await _local(store).adopt_many([])
+
     @pytest.mark.parametrize("executable", [False, True])
     async def test_changed_link_is_named(
         self, store: Store, root: Path, *, executable: bool

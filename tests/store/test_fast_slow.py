@@ -547,6 +547,9 @@ class _RemoteBatches(BatchIO):
         return dict(found)
 
     async def write_batch(self, items: list[tuple[Key, bytes]]) -> dict[Key, RemexError]:  # type: ignore[override]
+        self.remote.calls.append("write_batch")
+        if "write" in self.remote.failing:
+            return dict.fromkeys([key for key, _ in items], self.remote.error)
         return dict(await ops.write_many(self.remote.inner, items))
 
 
@@ -667,6 +670,34 @@ class TestAdopting:
         await worker.files.adopt(key, path)
         assert value == await read(worker.remote.inner, key)
         assert value == await read(worker.local, key)
+
+    async def test_many_outputs_are_uploaded_in_few_calls(self, worker: Worker) -> None:
+        """Small outputs travel in one batch, large ones alone, and all are kept locally."""
+        samples = [sample(1000 + n) for n in range(300)] + [sample(2 * MIB)]
+        files = []
+        for number, (key, value) in enumerate(samples):
+            path = worker.files.work_root / f"output-{number}"
+            path.write_bytes(value)
+            files.append((key, path))
+        assert {} == await worker.files.adopt_many(files)
+        assert ["write", "write_batch"] == sorted(worker.remote.calls)
+        for store in (worker.remote.inner, worker.local):
+            assert frozenset() == await store.find_missing([key for key, _ in samples])
+
+    async def test_one_refused_output_does_not_disturb_the_others(self, worker: Worker) -> None:
+        """CAS-12, CAS-13: what the slow tier refuses is answered and left where it was."""
+        worker.remote.inner = MemoryStore(MIB)
+        files = {}
+        for size in (10, 2 * MIB):
+            key, value = sample(size)
+            files[key] = worker.files.work_root / f"output-{size}"
+            files[key].write_bytes(value)
+        small, large = files
+        errors = await worker.files.adopt_many(list(files.items()))
+        assert {large: StoreFull} == {key: type(error) for key, error in errors.items()}
+        assert files[large].exists()
+        assert await has(worker.local, small)
+        assert not await has(worker.local, large)
 
     async def test_refused_upload_leaves_the_file(self, worker: Worker) -> None:
         """CAS-13: when the slow tier is full, the file stays and nothing is kept locally."""

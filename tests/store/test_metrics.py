@@ -123,12 +123,15 @@ async def test_links_are_counted(counters: StoreCounters, tmp_path: Path) -> Non
     path = files.work_root / "output"
     path.write_bytes(value)
     await files.adopt(key, path)
+    other, value = StoreContract().sample(10)
+    path.write_bytes(value)
+    await files.adopt_many([(other, path)])
     root = files.work_root / "root"
     root.mkdir()
     absent = StoreContract().sample(10).key
     plan = [LinkFile(key, "a", False), LinkFile(key, "b", True), LinkFile(absent, "c", False)]
     await files.link_into(LinkPlan(root, [], plan))
-    assert {"files_adopted": 1, "files_linked": 2, "misses": 1} == counted(counters)
+    assert {"files_adopted": 2, "files_linked": 2, "misses": 1} == counted(counters)
 
 
 async def test_a_capability_is_asked_for_once(counters: StoreCounters) -> None:
