@@ -46,9 +46,10 @@ STORE_BYTES: Final = Metric(
 RPC_SERVICE_ATTRIBUTE: Final = "rpc.service"
 RPC_METHOD_ATTRIBUTE: Final = "rpc.method"
 ERROR_ATTRIBUTE: Final = "error.type"
+
+# What they take from the client's RequestMetadata (RMD-01).
 TOOL_ATTRIBUTE: Final = "remex.tool"
 INVOCATION_ATTRIBUTE: Final = "remex.invocation"
 ACTION_ATTRIBUTE: Final = "remex.action"
 MNEMONIC_ATTRIBUTE: Final = "remex.mnemonic"
 TARGET_ATTRIBUTE: Final = "remex.target"
-"""What spans of RPCs take from the client's RequestMetadata."""

@@ -403,14 +403,17 @@ class TransportContract:
     async def test_a_failing_request_iterator(self, endpoint: Endpoint) -> None:
         """A caller whose own iterator fails gets that error, and the handler is cancelled."""
 
-        async def failing() -> AsyncGenerator[bytestream.WriteRequest]:
-            yield bytestream.WriteRequest(data=b"x")
-            raise ZeroDivisionError
-
         async with running(endpoint, Echo()) as run:
+
+            async def failing() -> AsyncGenerator[bytestream.WriteRequest]:
+                yield bytestream.WriteRequest(data=b"x")
+                await until(lambda: run.echo.received == 1)
+                raise ZeroDivisionError
+
             with pytest.raises(ZeroDivisionError):
                 await run.stub.call(MANY_TO_ONE, failing())
-            await until(lambda: not run.open_calls(MANY_TO_ONE))
+            async with asyncio.timeout(SOON):
+                await run.echo.cancelled.wait()
             assert not run.echo.half_closed.is_set()
 
     async def test_thousands_of_cancelled_calls(self, endpoint: Endpoint) -> None:
