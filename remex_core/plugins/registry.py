@@ -1,20 +1,21 @@
-"""Everything that active plugins register, by name; where the rest of remex looks kinds up."""
+"""Everything that usable plugins register, by name; where the rest of remex looks kinds up."""
 
 from __future__ import annotations
 
-import difflib
+import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import pluggy
+from packaging.utils import canonicalize_name
 from pydantic import ValidationError
 
 from remex_core.errors import ConfigError, PluginError
-from remex_core.plugins import hookspecs
-from remex_core.plugins.loader import Plugin, Status, find_plugins
+from remex_core.plugins.faults import Fault, did_you_mean, spec_faults
+from remex_core.plugins.loader import Plugin, Status, find_plugins, told
+from remex_core.plugins.offers import FAMILIES, offers_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from remex_core.plugins.descriptors import (
@@ -29,21 +30,22 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FIRST_PARTY: Final[Mapping[str, str]] = {
-    "filesystem": "remex-fs",
-    "s3": "remex-s3",
-    "gcs": "remex-s3",
-    "azure": "remex-s3",
-    "local": "remex-local-exec",
-    "docker": "remex-docker-exec",
+    "store filesystem": "remex-fs",
+    "store s3": "remex-s3",
+    "store gcs": "remex-s3",
+    "store azure": "remex-s3",
+    "executor local": "remex-local-exec",
+    "executor docker": "remex-docker-exec",
 }
 """Which distribution brings a kind that the core does not have."""
 
 
 @dataclass(slots=True)
 class Registry:
-    """The kinds of every axis by name, and the plugins that they come from.
+    """The kinds of every family by name, and the plugins that they come from.
 
-    Of two plugins that register the same name, the first wins and the other is shadowed.
+    `plugins` has all that were found, in the order in which they registered. A plugin registers
+    all of its kinds or, where one of the names is taken already, none.
     """
 
     plugins: list[Plugin] = field(default_factory=list)
@@ -54,42 +56,35 @@ class Registry:
     journals: dict[str, JournalType[Any]] = field(default_factory=dict)
     transports: dict[str, TransportType] = field(default_factory=dict)
     health_checks: dict[str, HealthCheck] = field(default_factory=dict)
-    owners: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def transport(self, name: str = "") -> TransportType:
-        """The transport of that name; without one, the most preferred that serves sockets.
+        """The transport of that name; without one, the most preferred.
 
         Raises:
-            ConfigError: if there is none of that name.
+            PluginError, ConfigError: as `find`.
         """
         if not name:
             return max(self.transports.values(), key=lambda each: each.preference)
         return self.find(self.transports, name, "transport")
 
     def find(self, kinds: Mapping[str, T], name: str, what: str) -> T:
-        """The entry called `name`.
+        """The entry called `name`; `what` names the family, as in `order policy`.
 
         Raises:
-            PluginError: if a plugin that would bring it cannot be used; says why.
-            ConfigError: if nobody has it; says what is near, or what to install.
+            PluginError: if a plugin would bring it and is unusable or not installed; says why.
+            ConfigError: if nobody knows it; says what is near.
         """
         found = kinds.get(name)
         if found is not None:
             return found
-        distribution = FIRST_PARTY.get(name, "")
-        for plugin in self.plugins:
-            unusable = plugin.status is not Status.ACTIVE
-            if unusable and (plugin.name == name or plugin.origin == distribution):
-                raise PluginError(
-                    f"The {what} {name!r} comes from the plugin {plugin.name} of {plugin.origin}, "
-                    f"which is {plugin.status}: {plugin.reason}."
-                )
-        raise ConfigError(f"There is no {what} called {name!r}.", hint=_hint(name, kinds))
+        message, hint = self.explain(what, name, kinds)
+        known = self._unusable(what, name) is not None or f"{what} {name}" in FIRST_PARTY
+        raise (PluginError if known else ConfigError)(message, hint=hint)
 
     def validate(
         self, kinds: Mapping[str, T], name: str, options: Mapping[str, Any], what: str
     ) -> tuple[T, Any]:
-        """The entry called `name`, and its options as the spec that it asks for.
+        """The entry called `name`, and `options` as the spec that it asks for.
 
         Raises:
             PluginError, ConfigError: as `find`, and for options that its spec does not take.
@@ -98,74 +93,110 @@ class Registry:
         try:
             return kind, kind.spec.model_validate(options)
         except ValidationError as error:
-            faults = "; ".join(
-                f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
-            )
+            faults = " ".join(map(str, spec_faults(error, kind.spec, options)))
             raise ConfigError(f"The options of the {what} {name!r} are wrong: {faults}") from error
 
+    def faults(
+        self,
+        kinds: Mapping[str, Any],
+        name: str,
+        options: Mapping[str, Any],
+        what: str,
+        path: tuple[str, ...],
+    ) -> tuple[Fault, ...]:
+        """What `validate` would complain of, where `{name: options}` stands at `path`."""
+        kind = kinds.get(name)
+        if kind is None:
+            return (Fault((*path, name), *self.explain(what, name, kinds)),)
+        try:
+            kind.spec.model_validate(options)
+        except ValidationError as error:
+            return spec_faults(error, kind.spec, options, (*path, name))
+        return ()
 
-def load_registry(files: Sequence[Path] = (), plugins: Iterable[Plugin] | None = None) -> Registry:
-    """Finds every plugin and registers what the active ones offer."""
-    registry = Registry()
-    for plugin in find_plugins(files) if plugins is None else plugins:
-        registry.plugins.append(_register(registry, plugin))
+    def explain_store(self, name: str, known: Iterable[str]) -> tuple[str, str]:
+        """See `explain`; for a `StoreChecker`."""
+        return self.explain("store", name, known)
+
+    def explain(self, what: str, name: str, known: Iterable[str]) -> tuple[str, str]:
+        """What is wrong with a kind that is not among `known`, and what to do about it."""
+        plugin = self._unusable(what, name)
+        if plugin is not None:
+            return (
+                f"The {what} {name!r} comes with the plugin {plugin.title}, which {plugin.reason}.",
+                _REMEDIES[plugin.status],
+            )
+        message = f"There is no {what} called {name!r}."
+        distribution = FIRST_PARTY.get(f"{what} {name}")
+        if distribution is not None:
+            return message, f"Install the plugin that has it: pip install {distribution}"
+        known = sorted(known)
+        hint = did_you_mean(name, known) or f"There are: {', '.join(known) or 'none'}."
+        unusable = [each.name for each in self.plugins if not each.is_usable]
+        if unusable:
+            hint += f" `remex plugins` says why {', '.join(unusable)} cannot be used."
+        return message, hint
+
+    def _unusable(self, what: str, name: str) -> Plugin | None:
+        """The plugin that brings this kind, or would by its name, and cannot be used."""
+        kind = f"{what} {name}"
+        names = {canonicalize_name(each) for each in (name, f"remex-{name}")}
+        names |= {canonicalize_name(FIRST_PARTY.get(kind, name))}
+        for plugin in self.plugins:
+            own = {canonicalize_name(plugin.name), canonicalize_name(plugin.origin)}
+            if not plugin.is_usable and (kind in plugin.provides or names & own):
+                return plugin
+        return None
+
+
+_REMEDIES: Final[Mapping[Status, str]] = {
+    Status.DISABLED: "Change that variable, or do without this kind.",
+    Status.INCOMPATIBLE: "Install versions that fit each other.",
+    Status.BROKEN: "Repair or reinstall the plugin, or do without this kind.",
+    Status.SHADOWED: "Uninstall one of the two.",
+}
+
+
+def load_registry(
+    files: Sequence[Path] = (), environment: Mapping[str, str] = os.environ
+) -> Registry:
+    """Finds every plugin and registers what the usable ones offer.
+
+    Raises:
+        PluginError: if one of `files`, which somebody named, cannot be used.
+    """
+    registry = register(find_plugins(files, environment))
+    for file in files:
+        for plugin in registry.plugins:
+            if plugin.origin == str(file) and not plugin.is_usable:
+                raise PluginError(f"The plugin {file} {plugin.reason}.")
     return registry
 
 
-def _register(registry: Registry, plugin: Plugin) -> Plugin:
-    if plugin.status is not Status.ACTIVE:
-        return plugin
+def register(plugins: Iterable[Plugin]) -> Registry:
+    """A registry of these plugins; those that fail or come too late in it are told apart."""
+    registry = Registry()
+    owners: dict[str, Plugin] = {}
+    for plugin in plugins:
+        registry.plugins.append(_register(registry, plugin, owners) if plugin.is_usable else plugin)
+    return registry
+
+
+def _register(registry: Registry, plugin: Plugin, owners: dict[str, Plugin]) -> Plugin:
     try:
-        taken = [
-            f"{what} {name!r} is {owner}'s" for what, name, owner in _add_all(registry, plugin)
-        ]
+        offers = list(offers_of(plugin))
     except Exception as error:  # noqa: BLE001 - a plugin's hooks may raise anything
-        return replace(
-            plugin, status=Status.BROKEN, reason=f"{type(error).__name__}: {error}", module=None
-        )
-    if taken:
-        return replace(plugin, status=Status.SHADOWED, reason="; ".join(taken))
-    return plugin
+        return _unused(plugin, Status.BROKEN, f"cannot be registered: {told(error)}")
+    provides = tuple(map(str, offers))
+    for kind in provides:
+        if kind in owners:
+            reason = f"brings the {kind}, which {owners[kind].title} has already"
+            return _unused(plugin, Status.SHADOWED, reason, provides)
+    for offer in offers:
+        getattr(registry, FAMILIES[offer.what])[offer.name] = offer.descriptor
+        owners[str(offer)] = plugin
+    return replace(plugin, provides=provides)
 
 
-def _add_all(registry: Registry, plugin: Plugin) -> list[tuple[str, str, str]]:
-    """Adds what a plugin yields; answers (what, name, owner) of what was there already."""
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    manager.register(plugin.module, plugin.name)
-    hook = manager.hook
-    axes: tuple[tuple[str, Iterable[Any], Callable[[Any], dict[str, Any]]], ...] = (
-        ("store", _flat(hook.remex_stores()), lambda _: registry.stores),
-        (
-            "policy",
-            _flat(hook.remex_scheduler_policies()),
-            lambda each: registry.orders if each.axis == "order" else registry.placements,
-        ),
-        ("executor", _flat(hook.remex_executors()), lambda _: registry.executors),
-        ("journal", _flat(hook.remex_journals()), lambda _: registry.journals),
-        ("transport", _flat(hook.remex_transports()), lambda _: registry.transports),
-        ("health check", _flat(hook.remex_health_checks()), lambda _: registry.health_checks),
-    )
-    taken = []
-    for what, descriptors, kinds_of in axes:
-        for descriptor in descriptors:
-            kinds = kinds_of(descriptor)
-            if descriptor.name in kinds:
-                taken.append((what, descriptor.name, registry.owners[what, descriptor.name]))
-            else:
-                kinds[descriptor.name] = descriptor
-                registry.owners[what, descriptor.name] = plugin.origin
-    return taken
-
-
-def _flat(results: Iterable[Iterable[T]]) -> list[T]:
-    return [descriptor for result in results for descriptor in result]
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    if name in FIRST_PARTY:
-        return f"Install it: pip install {FIRST_PARTY[name]}"
-    near = difflib.get_close_matches(name, list(known), n=1)
-    if near:
-        return f"Did you mean {near[0]!r}?"
-    return f"There are: {', '.join(sorted(known))}."
+def _unused(plugin: Plugin, status: Status, reason: str, provides: tuple[str, ...] = ()) -> Plugin:
+    return replace(plugin, status=status, reason=reason, provides=provides, implementation=None)
