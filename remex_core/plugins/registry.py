@@ -29,14 +29,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FIRST_PARTY: Final[Mapping[str, str]] = {
-    "store filesystem": "remex-fs",
-    "store s3": "remex-s3",
-    "store gcs": "remex-s3",
-    "store azure": "remex-s3",
-    "executor local": "remex-local-exec",
-    "executor docker": "remex-docker-exec",
+_STORES: Final = {
+    "filesystem": "remex-fs",
+    "s3": "remex-s3",
+    "gcs": "remex-s3",
+    "azure": "remex-s3",
 }
+_EXECUTORS: Final = {"local": "remex-local-exec", "docker": "remex-docker-exec"}
+
+FIRST_PARTY: Final[Mapping[str, str]] = _STORES | _EXECUTORS
 """Which distribution brings a kind that the core does not have."""
 
 
@@ -78,7 +79,7 @@ class Registry:
         if found is not None:
             return found
         message, hint = self.explain(what, name, kinds)
-        known = self._unusable(what, name) is not None or f"{what} {name}" in FIRST_PARTY
+        known = self._unusable(what, name) or _distribution(what, name)
         raise (PluginError if known else ConfigError)(message, hint=hint)
 
     def validate(
@@ -90,11 +91,10 @@ class Registry:
             PluginError, ConfigError: as `find`, and for options that its spec does not take.
         """
         kind: Any = self.find(kinds, name, what)
-        try:
-            return kind, kind.spec.model_validate(options)
-        except ValidationError as error:
-            faults = " ".join(map(str, spec_faults(error, kind.spec, options)))
-            raise ConfigError(f"The options of the {what} {name!r} are wrong: {faults}") from error
+        faults = self.faults(kinds, name, options, what, ())
+        if faults:
+            raise ConfigError(f"The {what} has wrong options. {' '.join(map(str, faults))}")
+        return kind, kind.spec.model_validate(options)
 
     def faults(
         self,
@@ -127,8 +127,8 @@ class Registry:
                 _REMEDIES[plugin.status],
             )
         message = f"There is no {what} called {name!r}."
-        distribution = FIRST_PARTY.get(f"{what} {name}")
-        if distribution is not None:
+        distribution = _distribution(what, name)
+        if distribution:
             return message, f"Install the plugin that has it: pip install {distribution}"
         known = sorted(known)
         hint = did_you_mean(name, known) or f"There are: {', '.join(known) or 'none'}."
@@ -139,14 +139,19 @@ class Registry:
 
     def _unusable(self, what: str, name: str) -> Plugin | None:
         """The plugin that brings this kind, or would by its name, and cannot be used."""
-        kind = f"{what} {name}"
-        names = {canonicalize_name(each) for each in (name, f"remex-{name}")}
-        names |= {canonicalize_name(FIRST_PARTY.get(kind, name))}
+        names = {name, f"remex-{name}", _distribution(what, name)}
+        fitting = {canonicalize_name(each) for each in names if each}
         for plugin in self.plugins:
             own = {canonicalize_name(plugin.name), canonicalize_name(plugin.origin)}
-            if not plugin.is_usable and (kind in plugin.provides or names & own):
+            if not plugin.is_usable and (f"{what} {name}" in plugin.provides or fitting & own):
                 return plugin
         return None
+
+
+def _distribution(what: str, name: str) -> str:
+    """The first-party distribution that brings this kind, or empty."""
+    families: Mapping[str, Mapping[str, str]] = {"store": _STORES, "executor": _EXECUTORS}
+    return families.get(what, {}).get(name, "")
 
 
 _REMEDIES: Final[Mapping[Status, str]] = {
