@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from contextlib import aclosing
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer

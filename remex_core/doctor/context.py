@@ -40,9 +40,9 @@ class Context:
     named: bool = False
 
     @property
-    def server(self) -> str:
-        """The URL that serves blobs and, where there is a scheduler, actions; may be empty."""
-        return self.scheduler or self.cas
+    def servers(self) -> Sequence[str]:
+        """The URLs of the running servers, each once."""
+        return tuple(dict.fromkeys(url for url in (self.cas, self.scheduler) if url))
 
 
 async def run_check(check: HealthCheck, context: Context) -> Sequence[Finding]:

@@ -19,7 +19,7 @@ from remex_core.store.contract import LinkFile, LinkPlan, LocalFiles
 from remex_core.wire import addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from remex_core.store.contract import Store
 
@@ -143,8 +143,3 @@ def scratch(directory: Path) -> Iterator[Path]:
         prefix="remex-doctor-", dir=nearest_existing(directory)
     ) as made:
         yield Path(made)
-
-
-def machine(directory: Path) -> Sequence[Finding]:
-    """What can be seen of the machine without starting anything."""
-    return (open_files(), disk_space(directory), inodes(directory))

@@ -13,6 +13,8 @@ from remex_core.proto import reapi
 from remex_core.wire import methods
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from remex_core.client import RemoteClient
 
 _SMALL: Final = 1000
@@ -21,16 +23,27 @@ _LARGE: Final = 5_000_000
 _SECONDS: Final = 30
 
 
+async def server(client: RemoteClient, address: str) -> Sequence[Finding]:
+    """Everything that is asked of the server at `address`; what it cannot do is not tried."""
+    told = await capabilities(client, address)
+    if told.status != "ok":
+        return (told,)
+    return (told, await refusals(client), await blobs(client), await action(client))
+
+
 async def capabilities(client: RemoteClient, address: str) -> Finding:
     """Whether the server speaks a version of the API that clients understand."""
     try:
         said = await client.capabilities()
-    except Unimplemented as error:
+    except Unimplemented:
+        if await _is_worker_api(client):
+            message = f"{address} is a port for workers; clients connect to the other one."
+            return Finding("reapi", "skip", message, "Give the port for clients, such as 8980.")
         return Finding(
             "reapi",
             "fail",
-            f"{address} answers, but offers no Remote Execution API: {error.message}",
-            "Give the port for clients, such as 8980; 8981 is the one for workers.",
+            f"{address} answers, but speaks no Remote Execution API.",
+            "Give the address of a cas or a scheduler, such as grpc://127.0.0.1:8980.",
         )
     if said.high_api_version.major < 2:
         return Finding(
@@ -47,6 +60,14 @@ async def capabilities(client: RemoteClient, address: str) -> Finding:
     return Finding(
         "reapi", "ok", f"{address} speaks the API {versions} with {', '.join(names)}, {executes}."
     )
+
+
+async def _is_worker_api(client: RemoteClient) -> bool:
+    """A port for workers answers health checks and none of a client's calls."""
+    try:
+        return await client.serves()
+    except Unimplemented:
+        return False
 
 
 async def refusals(client: RemoteClient) -> Finding:
