@@ -256,7 +256,8 @@ class _Requests:
     async def __anext__(self) -> bytes:
         message: bytes = await self._read()
         if message is aio.EOF:
-            # A cancelled call also reads as ended; its cancellation is on the way to this task.
+            # A cancelled call reads as ended too, a moment before its cancellation comes to this
+            # task. Mostly it is that near; where it is not, the response goes nowhere.
             await asyncio.sleep(0)
             raise StopAsyncIteration
         return message
