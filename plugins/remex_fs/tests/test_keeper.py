@@ -233,6 +233,31 @@ async def _missing(store: FilesystemStore, key: Key) -> list[Key]:
     return list(await store.find_missing([key]))
 
 
+async def test_access_time_in_the_future_protects_nothing(
+    store: FilesystemStore, clock: ManualClock
+) -> None:
+    """Values that were used while the clock was years ahead do not fill the store for ever."""
+    clock.advance(1e8)
+    keys = await fill(store, clock, 9)
+    clock.advance(-2e8)
+    tend(store)
+    assert [4, 5, 6, 7, 8] == await present(store, keys)
+    await store.find_missing(keys)
+    tend(store)
+    assert int(clock.wall * 10**9) == os.stat(store._directory.layout.blob(keys[8])).st_atime_ns
+
+
+async def test_quarantined_directory_goes(store: FilesystemStore, root: Path) -> None:
+    """A directory that stood where a value belongs is cleared away like a file."""
+    key, data = value(1)
+    (root / "cas/sha256" / key.hash[:2] / f"{key.hash}-{key.size}/sub").mkdir(parents=True)
+    assert frozenset({key}) == await store.find_missing([key])
+    tend(store)
+    assert [] == os.listdir(root / "quarantine")
+    await ops.write_bytes(store, key, data)
+    assert data == await ops.read_all(store, key, max_bytes=BLOCK)
+
+
 async def test_one_keeper_per_directory(root: Path, open_store: Open) -> None:
     """Of several stores on one directory one evicts; when it closes, another may."""
     one, two = (open_store(root, keeper=False) for _ in range(2))
@@ -312,6 +337,8 @@ async def test_full_of_protected_values(
     assert told.value.retry_after > 0
     assert path.read_bytes() == data
     assert 10 * BLOCK == store._room.wanted
+    assert {} == await store.write_batch([value(9)])
+    await store.adopt(value(9)[0], path)
     clock.advance(HOUR)
     await write()
     assert frozenset() == await store.find_missing([key])

@@ -26,7 +26,7 @@ OTHER = Key("", "sha256", HASH, 6)
 async def looks(store: FilesystemStore, *keys: Key) -> int:
     """How many values a question about `keys` looks at on disk."""
     directory = store._directory
-    with patch.object(directory, "_is_file", wraps=directory._is_file) as look:
+    with patch.object(directory, "is_file", wraps=directory.is_file) as look:
         await store.find_missing(keys)
     return look.call_count
 

@@ -32,6 +32,9 @@ _READ: Final = os.O_RDONLY | os.O_CLOEXEC
 _READ_UNTOUCHED: Final = _READ | getattr(os, "O_NOATIME", 0)
 """A read that leaves the access time to us; only a file's owner may ask for it."""
 
+_PLAIN_FILE: Final = stat.S_IFREG | PLAIN_MODE
+_EXECUTABLE_FILE: Final = stat.S_IFREG | EXECUTABLE_MODE
+
 
 class BlobDirectory:
     """Values in files below one layout.
@@ -63,26 +66,23 @@ class BlobDirectory:
     def find(self, keys: Iterable[Key], missing: list[Key], present: list[Key]) -> None:
         """Sorts `keys` into the two lists; touches those that are present."""
         now_ns = self.now_ns()
-        blob, is_file = self.layout.blob, self._is_file
+        blob, is_file = self.layout.blob, self.is_file
         with self._reading:
             for key in keys:
                 (present if is_file(blob(key), key, now_ns) else missing).append(key)
 
-    def is_present(self, key: Key, now_ns: int) -> bool:
-        """Whether the value is here; touches it."""
-        with self._reading:
-            return self._is_file(self.layout.blob(key), key, now_ns)
-
     def has(self, key: Key) -> bool:
-        """The same for a value that most probably is not here, which costs less."""
-        return os.access(self.layout.blob(key), os.F_OK) and self.is_present(key, self.now_ns())
-
-    def has_twin(self, key: Key, now_ns: int) -> bool:
-        """Whether the value has an executable twin; touches it."""
+        """Whether the value is here, which is not expected; touches it."""
+        path = self.layout.blob(key)
         with self._reading:
-            return self._is_file(self.layout.executable(key), key, now_ns)
+            # Without the access, what is absent would cost an exception.
+            return os.access(path, os.F_OK) and self.is_file(path, key, self.now_ns())
 
-    def _is_file(self, path: str, key: Key, now_ns: int) -> bool:
+    def is_file(self, path: str, key: Key, now_ns: int) -> bool:
+        """Whether the file at `path` holds the value of `key`; touches it.
+
+        What is not as it was stored is set aside. Raises OSError as it comes.
+        """
         try:
             found = os.stat(path)
         except FileNotFoundError:
@@ -91,30 +91,34 @@ class BlobDirectory:
         if not is_whole(found, key):
             self._set_aside(path, key, found)
             return False
-        if now_ns - found.st_atime_ns > TOUCH_AFTER_NS:
+        if abs(now_ns - found.st_atime_ns) > TOUCH_AFTER_NS:
             return touch(path, found.st_size, now_ns)
         return True
 
-    def is_tampered(self, key: Key, *, executable: bool) -> bool:
-        """Whether the value was changed in its stored file.
+    def tampered(self, files: Iterable[tuple[Key, bool]]) -> frozenset[Key]:
+        """The keys whose values were changed in their stored files, plain or executable.
 
         A changed mode is put right; a changed twin is set aside, and harms nothing else.
         """
-        path = self.layout.executable(key) if executable else self.layout.blob(key)
-        mode = EXECUTABLE_MODE if executable else PLAIN_MODE
+        blob = self.layout.blob
+        named = set()
         with self._reading:
-            try:
-                found = os.stat(path)
-            except FileNotFoundError:
-                return False
-            if not is_whole(found, key):
+            for key, executable in files:
+                path = blob(key) + EXECUTABLE_SUFFIX if executable else blob(key)
+                try:
+                    found = os.stat(path)
+                except FileNotFoundError:
+                    continue
+                if found.st_mode != (_EXECUTABLE_FILE if executable else _PLAIN_FILE):
+                    with suppress(PermissionError):
+                        os.chmod(path, EXECUTABLE_MODE if executable else PLAIN_MODE)
+                if is_whole(found, key):
+                    continue
                 if executable:
                     self._set_aside(path, key, found)
-                return not executable
-            if stat.S_IMODE(found.st_mode) != mode:
-                with suppress(PermissionError):
-                    os.chmod(path, mode)
-            return False
+                else:
+                    named.add(key)
+        return frozenset(named)
 
     # ---- reading
 
@@ -133,7 +137,7 @@ class BlobDirectory:
                     self._set_aside(path, key, found)
                     raise BlobNotFound(key)
                 now_ns = self.now_ns()
-                if now_ns - found.st_atime_ns > TOUCH_AFTER_NS:
+                if abs(now_ns - found.st_atime_ns) > TOUCH_AFTER_NS:
                     touch(fd, found.st_size, now_ns)
             except BaseException:
                 os.close(fd)

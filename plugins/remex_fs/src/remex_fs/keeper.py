@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import shutil
 import socket
 import threading
 from contextlib import suppress
@@ -40,8 +41,10 @@ LAG_NS: Final = TOUCH_AFTER_NS + REMEMBERED_NS
 """How much later than its access time says a file may have been used: young access times are
 left alone, and a process may answer from memory."""
 
-_RECOUNT_AFTER_NS: Final = 900 * _NS
-"""Other processes write too, and only a walk shows what."""
+_RECOUNT_AFTER: Final = 900.0
+_RECOUNT_TIMES: Final = 10
+"""Other processes write too, and only a walk shows what. The next one begins this many seconds
+after the last, or this many times what that one took, whichever is later."""
 
 
 class Keeper:
@@ -71,6 +74,7 @@ class Keeper:
         self._stopping = stopping
         self._lock = -1
         self._is_awaited = False
+        self._next_count = clock.monotonic()
         self._census: Census | None = None
 
     # ---- election
@@ -109,7 +113,7 @@ class Keeper:
         self.clear_quarantine()
         if self._room.limit is None:
             return
-        if self._count_is_due():
+        if self._census is None or self._clock.monotonic() > self._next_count:
             self._count()
         if self._room.wanted > self._room.high:
             self._evict()
@@ -118,6 +122,9 @@ class Keeper:
         """Deletes what was moved aside, by whomever."""
         with os.scandir(self._layout.quarantine) as entries:
             for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                    continue
                 with suppress(FileNotFoundError):
                     size = entry.stat(follow_symlinks=False).st_size
                     os.unlink(entry.path)
@@ -125,17 +132,16 @@ class Keeper:
 
     # ---- counting
 
-    def _count_is_due(self) -> bool:
-        census = self._census
-        return census is None or self._age_ns(census.started_ns) > _RECOUNT_AFTER_NS
-
     def _count(self) -> None:
+        began = self._clock.monotonic()
         before = self._room.stored
         census = take_census(self._layout, self._directory.now_ns(), self._pacing())
         # What was added meanwhile is counted on top, and perhaps twice until the next count.
         self._room.correct(census.total - before)
         self._census = census
-        logger.info("%s holds %d files in %d bytes", self._layout.root, census.files, census.total)
+        now = self._clock.monotonic()
+        self._next_count = now + max(_RECOUNT_AFTER, _RECOUNT_TIMES * (now - began))
+        logger.debug("%s holds %d files in %d bytes", self._layout.root, census.files, census.total)
 
     def _pacing(self) -> Callable[[], None]:
         """A pause after each directory, so that a walk takes a quarter of one CPU and disk."""
@@ -164,8 +170,8 @@ class Keeper:
             resident = self._oldest()
             if resident is None:
                 break
-            age_ns = self._age_ns(resident.used_ns)
-            if age_ns <= self._hard_ns or (age_ns <= self._soft_ns and room.wanted <= room.high):
+            protect_ns = self._hard_ns if room.wanted > room.high else self._soft_ns
+            if _within(self._age_ns(resident.used_ns), protect_ns):
                 break
             self._remembered().pop()
             removed += self._remove(resident)
@@ -251,6 +257,11 @@ class KeeperThread(threading.Thread):
         self._stopping.set()
         self._room.wake.set()
         self.join()
+
+
+def _within(age_ns: int, protect_ns: int) -> bool:
+    # An access time far in the future is that of a clock that was wrong, and protects nothing.
+    return -LAG_NS <= age_ns <= protect_ns
 
 
 def _used_ns(path: str) -> int:

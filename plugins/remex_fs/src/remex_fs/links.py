@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Final
 from remex_core.plugin import BlobNotFound
 from remex_fs.draft import copy_bytes
 from remex_fs.failures import Reporting
+from remex_fs.layout import EXECUTABLE_SUFFIX
 from remex_fs.seal import EXECUTABLE_MODE, PLAIN_MODE, seal_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from remex_core.plugin import Key, LinkFile, LinkPlan
     from remex_fs.directory import BlobDirectory
@@ -46,7 +47,8 @@ class Links:
         self._layout = directory.layout
         self._writer = writer
         self._now_ns = directory.now_ns()
-        self._sources: dict[tuple[Key, bool], str | None] = {}
+        self._plain: dict[Key, str] = {}
+        self._twins: dict[Key, str] = {}
         self._linking = Reporting("linking inputs", directory.layout.root)
 
     def make_root(self) -> None:
@@ -64,40 +66,49 @@ class Links:
                     continue
 
     def link(self, files: Sequence[LinkFile]) -> None:
-        """Links what is here and can be linked."""
+        """Links what is here and can be linked; quickest where siblings follow one another."""
+        parent, at = "", -1
         with self._linking:
-            for parent, children in _by_parent(files).items():
-                at = _open_directory(f"{self._root}/{parent}")
-                try:
-                    for name, file in children:
-                        self._link(file, name, at)
-                finally:
+            try:
+                for file in files:
+                    folder, _, name = file.path.rpartition("/")
+                    if at < 0 or folder != parent:
+                        at = self._enter(folder, at)
+                        parent = folder
+                    self._link(file, name, at)
+            finally:
+                if at >= 0:
                     os.close(at)
 
+    def _enter(self, folder: str, before: int) -> int:
+        """An open directory of the plan, in the place of the one that was open before."""
+        at = os.open(f"{self._root}/{folder}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if before >= 0:
+            os.close(before)
+        return at
+
     def _link(self, file: LinkFile, name: str, at: int) -> None:
-        source = self._source(file)
-        if source is not None:
+        sources = self._twins if file.executable else self._plain
+        source = sources.get(file.key)
+        if source is None:
+            source = sources[file.key] = self._look(file)
+        if source:
             if not self._try_link(source, file, name, at):
                 self.left.append(file)
         elif file.key not in self.missing:
             self.left.append(file)
 
-    def _source(self, file: LinkFile) -> str | None:
-        """The file to link to; None where there is none, or not yet."""
-        which = file.key, file.executable
-        try:
-            return self._sources[which]
-        except KeyError:
-            source = self._sources[which] = self._look(*which)
-            return source
-
-    def _look(self, key: Key, executable: bool) -> str | None:
-        if not self._directory.is_present(key, self._now_ns):
+    def _look(self, file: LinkFile) -> str:
+        """The file to link to; empty where there is none, or not yet."""
+        key, now_ns, is_file = file.key, self._now_ns, self._directory.is_file
+        path = self._layout.blob(key)
+        if not is_file(path, key, now_ns):
             self.missing.add(key)
-            return None
-        if not executable:
-            return self._layout.blob(key)
-        return self._layout.executable(key) if self._directory.has_twin(key, self._now_ns) else None
+            return ""
+        if file.executable:
+            path += EXECUTABLE_SUFFIX
+            return path if is_file(path, key, now_ns) else ""
+        return path
 
     def _try_link(self, source: str, file: LinkFile, name: str, at: int) -> bool:
         """Links unless links cannot be made there; whether the question is settled."""
@@ -118,8 +129,8 @@ class Links:
         """Makes what is left, by an executable twin or by a copy."""
         with self._linking:
             for file in self.left:
-                parent, _, name = file.path.rpartition("/")
-                at = _open_directory(f"{self._root}/{parent}")
+                folder, _, name = file.path.rpartition("/")
+                at = self._enter(folder, -1)
                 try:
                     self._finish(file, name, at)
                 finally:
@@ -129,9 +140,10 @@ class Links:
     def _finish(self, file: LinkFile, name: str, at: int) -> None:
         try:
             if file.executable:
-                if not self._directory.has_twin(file.key, self._now_ns):
+                twin = self._layout.executable(file.key)
+                if not self._directory.is_file(twin, file.key, self._now_ns):
                     self._writer.make_twin(file.key, self._now_ns)
-                if self._try_link(self._layout.executable(file.key), file, name, at):
+                if self._try_link(twin, file, name, at):
                     return
             self._copy(file, name, at)
         except BlobNotFound:
@@ -157,18 +169,3 @@ class Links:
                 os.close(target)
         finally:
             os.close(source)
-
-
-def _open_directory(path: str) -> int:
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
-def _by_parent(files: Iterable[LinkFile]) -> dict[str, list[tuple[str, LinkFile]]]:
-    groups: dict[str, list[tuple[str, LinkFile]]] = {}
-    for file in files:
-        parent, _, name = file.path.rpartition("/")
-        group = groups.get(parent)
-        if group is None:
-            group = groups[parent] = []
-        group.append((name, file))
-    return groups

@@ -57,7 +57,7 @@ class Presence:
         return [key for key in keys if key not in new and key not in old], removal_ns
 
     def remember(self, keys: Iterable[Key], token: int) -> None:
-        """Takes note of CAS keys that were found by looks made since `unknown` gave the token."""
+        """Takes note of keys that were found by looks made since `unknown` gave the token."""
         settled = self._monotonic() - self._seen >= _SETTLED
         if settled and token == self._removal_ns:
             self._new.update(keys)

@@ -14,14 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from remex_core.plugin import BatchIO, DataLoss, LocalFiles, RemexError, Store
+from remex_core.plugin import BatchIO, DataLoss, LocalFiles, RemexError, Store, StoreFull
 from remex_fs.directory import BlobDirectory
 from remex_fs.keeper import Keeper, KeeperThread
 from remex_fs.layout import open_layout, unusable
 from remex_fs.links import Links
 from remex_fs.room import Room
 from remex_fs.scratch import Scratch
-from remex_fs.seal import is_sealed
+from remex_fs.seal import is_sealed, occupied
 from remex_fs.threads import Threads, ended, settled
 from remex_fs.upload import PIECE, Upload
 from remex_fs.writer import Writer
@@ -43,7 +43,7 @@ INLINE_BYTES: Final = 64 * 1024
 
 LOOKS_AT_ONCE: Final = 256
 READS_AT_ONCE: Final = 64
-LINKS_AT_ONCE: Final = 32
+LINKS_AT_ONCE: Final = 64
 WRITES_AT_ONCE: Final = 16
 """How many of each are made in one step of the event loop: about half a millisecond's worth."""
 
@@ -146,7 +146,7 @@ class FilesystemStore(Store, BatchIO, LocalFiles):
         return piece
 
     async def write(self, key: Key, chunks: AsyncIterable[bytes]) -> None:
-        if key.is_cas and self._directory.has(key):
+        if self._has(key):
             return
         async with self._room.claim() as claim:
             if key.is_cas:
@@ -160,6 +160,10 @@ class FilesystemStore(Store, BatchIO, LocalFiles):
             finally:
                 await upload.leave()
 
+    def _has(self, key: Key) -> bool:
+        """Whether nothing is to be written, because the value is here and never changes."""
+        return key.is_cas and self._directory.has(key)
+
     async def discard(self, keys: Collection[Key]) -> None:
         await self._threads.sliced(self._directory.discard, list(keys), WRITES_AT_ONCE)
 
@@ -170,19 +174,20 @@ class FilesystemStore(Store, BatchIO, LocalFiles):
     ) -> Mapping[Key, bytes | RemexError]:
         values: dict[Key, bytes | RemexError] = {}
         read = partial(self._directory.read_all, max_bytes=max_bytes, values=values)
-        small = [key for key in keys if key.size <= INLINE_BYTES]
+        unique = dict.fromkeys(keys)
+        small = [key for key in unique if key.size <= INLINE_BYTES]
         await self._threads.sliced(read, small, READS_AT_ONCE)
-        if len(small) < len(keys):
-            await self._threads.hop(read, [key for key in keys if key.size > INLINE_BYTES])
+        if len(small) < len(unique):
+            await self._threads.hop(read, [key for key in unique if key.size > INLINE_BYTES])
         return values
 
     async def write_batch(self, items: Sequence[tuple[Key, bytes]]) -> Mapping[Key, RemexError]:
         errors: dict[Key, RemexError] = {}
         async with self._room.claim() as claim:
             try:
-                await claim.grow(sum(len(data) for _, data in items))
-            except RemexError as error:
-                return {key: error for key, _ in items}
+                await claim.grow(sum(occupied(len(data)) for _, data in items))
+            except StoreFull as error:
+                return {key: error for key, _ in items if not self._has(key)}
             put = partial(self._writer.put_all, errors=errors)
             unique = list(dict(items).items())
             small = [item for item in unique if len(item[1]) <= self._inline]
@@ -204,6 +209,8 @@ class FilesystemStore(Store, BatchIO, LocalFiles):
         return frozenset(work.missing)
 
     async def adopt(self, key: Key, path: Path) -> None:
+        if self._has(key):
+            return
         async with self._room.claim() as claim:
             await claim.grow(key.size)
             if self._inline:
@@ -215,11 +222,7 @@ class FilesystemStore(Store, BatchIO, LocalFiles):
 
     def verify_links(self, plan: LinkPlan) -> frozenset[Key]:
         # What counts are the store's own files: a link that was replaced harms nobody.
-        which = {(file.key, file.executable) for file in plan.files}
-        is_tampered = self._directory.is_tampered
-        return frozenset(
-            key for key, executable in which if is_tampered(key, executable=executable)
-        )
+        return self._directory.tampered({(file.key, file.executable) for file in plan.files})
 
     @property
     def work_root(self) -> Path:

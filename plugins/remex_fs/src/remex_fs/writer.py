@@ -163,8 +163,6 @@ class Writer:
             DigestMismatch: if a CAS value has another size than its key.
         """
         with self._writing:
-            if key.is_cas and self._directory.has(key):
-                return True
             fd = os.open(path, _ADOPT)
             try:
                 found = os.fstat(fd)
