@@ -5,10 +5,11 @@ A field of type `Size` is an int of bytes, one of type `Duration` a float of sec
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Final
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 _SIZE_UNITS: Final = {
     "": 1,
@@ -17,11 +18,11 @@ _SIZE_UNITS: Final = {
     **{f"{letter}ib": 1024**n for n, letter in enumerate("kmgtp", 1)},
 }
 _DURATION_UNITS: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
+_NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", re.ASCII)
 
 
 def parse_size(value: object) -> int:
-    """Bytes, from an int or from text such as `512MiB` or `10GB`.
+    """Bytes, from a number or from text such as `512MiB` or `10GB`.
 
     Raises:
         ValueError: if it is neither, or negative.
@@ -47,8 +48,10 @@ def parse_duration(value: object) -> float:
 
 
 def _split(value: object) -> tuple[float, str]:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
-        return value, ""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if value >= 0 and math.isfinite(value):
+            return value, ""
+        raise ValueError(f"{value!r} is no finite number from 0 up")
     match = _NUMBER.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError(f"{value!r} is neither a number from 0 up nor one with a unit")
@@ -56,5 +59,10 @@ def _split(value: object) -> tuple[float, str]:
     return float(number) if "." in number else int(number), unit
 
 
-Size = Annotated[int, BeforeValidator(parse_size)]
-Duration = Annotated[float, BeforeValidator(parse_duration)]
+def _written(unit: str) -> WithJsonSchema:
+    text = {"type": "string", "pattern": rf"^\s*\d+(\.\d+)?\s*({unit})?\s*$"}
+    return WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, text]})
+
+
+Size = Annotated[int, BeforeValidator(parse_size), _written("([kKmMgGtTpP][iI]?)?[bB]")]
+Duration = Annotated[float, BeforeValidator(parse_duration), _written("ms|s|m|h|d")]
