@@ -8,8 +8,10 @@ Handlers see this and their messages, never a transport. A handler is one of
 - `def f(call, requests) -> AsyncGenerator[response]` where both do,
 
 with `requests` an async iterator. Its end says that no more will come, not that all has come: a
-caller that vanished looks the same, so what must be complete says so in a message. A handler whose answer is in memory finishes without awaiting.
-A response may also be `bytes`: the serialised message, for handlers that have it ready.
+caller that vanished looks the same, so what must be complete says so in a message.
+
+A handler whose answer is in memory finishes without awaiting. A response may also be `bytes`: the
+serialised message, for handlers that have it ready.
 """
 
 from __future__ import annotations
