@@ -126,7 +126,7 @@ def _print_table(outcome: Outcome) -> None:
 
     table = Table("worker", "action", "first build", "second build")
     pairs = zip(outcome.first, outcome.second, strict=True)
-    for first, second in sorted(pairs, key=lambda pair: (pair[0].worker, pair[0].output)):
+    for first, second in sorted(pairs, key=lambda pair: pair[0].worker):
         again = "from the cache" if second.cached else f"ran again on {second.worker}"
         table.add_row(first.worker, first.output, f"{first.seconds * 1000:.0f} ms", again)
     console = Console(highlight=False)
