@@ -126,7 +126,7 @@ class Registry:
                 f"The {what} {name!r} comes with the plugin {plugin.title}, which {plugin.reason}.",
                 _REMEDIES[plugin.status],
             )
-        message = f"There is no {what} called {name!r}."
+        message = f"There is no kind of {what} called {name!r}."
         distribution = _distribution(what, name)
         if distribution:
             return message, f"Install the plugin that has it: pip install {distribution}"
