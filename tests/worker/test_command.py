@@ -43,7 +43,7 @@ def test_action_needs_both_digests() -> None:
     assert whole == parse_action(whole.SerializeToString())
     for missing in ("command_digest", "input_root_digest"):
         part = reapi.Action(command_digest=DIGEST, input_root_digest=DIGEST)
-        part.ClearField(missing)  # type: ignore[arg-type]
+        part.ClearField(missing)
         with pytest.raises(InvalidArgument, match=missing):
             parse_action(part.SerializeToString())
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from worker_support.blobs import Blobs, Executable, Tree
 
 from remex_core.digest import KeyMaker
 from remex_core.errors import InvalidArgument, MissingBlobs
@@ -13,6 +12,7 @@ from remex_core.proto import reapi
 from remex_core.store.contract import LinkFile
 from remex_core.worker.directories import DirectoryMemo
 from remex_core.worker.inputs import InputReader, InputTree
+from worker_support.blobs import Blobs, Executable, Tree
 
 if TYPE_CHECKING:
     from remex_core.digest import Key
@@ -24,16 +24,16 @@ def blobs() -> Blobs:
     return Blobs()
 
 
-async def read(blobs: Blobs, root: reapi.Digest, **options: int) -> InputTree:
+async def read(blobs: Blobs, root: reapi.Digest, max_entries: int = 1_000_000) -> InputTree:
     """The tree below a root."""
-    reader = InputReader(blobs.store, **options)
+    reader = InputReader(blobs.store, max_entries=max_entries)
     return await reader.tree(blobs.key(root), KeyMaker(blobs.function))
 
 
-async def refusal(blobs: Blobs, directory: reapi.Directory, **options: int) -> str:
+async def refusal(blobs: Blobs, directory: reapi.Directory, max_entries: int = 1_000_000) -> str:
     """Why a tree with this root is refused."""
     with pytest.raises(InvalidArgument) as raised:
-        await read(blobs, await blobs.put_message(directory), **options)
+        await read(blobs, await blobs.put_message(directory), max_entries)
     return raised.value.message
 
 
@@ -192,9 +192,7 @@ async def test_wrong_size_is_missing(blobs: Blobs) -> None:
     """EXE-13, DIG-04: a directory by another size, even zero, is missing and not empty."""
     tree = await blobs.put_tree({"a": b"x"})
     lying = reapi.Digest(hash=tree.hash, size_bytes=0)
-    root = await blobs.put_message(
-        reapi.Directory(directories=[{"name": "d", "digest": lying}])
-    )
+    root = await blobs.put_message(reapi.Directory(directories=[{"name": "d", "digest": lying}]))
     assert {blobs.key(lying)} == await missing(blobs, root)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from worker_support.blobs import Blobs, Executable, Tree
 
 from remex_core.digest import SHA256, KeyMaker
 from remex_core.errors import MissingBlobs
@@ -19,10 +19,12 @@ from remex_core.worker.inputs import InputReader
 from remex_core.worker.materialise import materialise
 from remex_core.worker.output_content import SourceFile
 from remex_core.worker.upload import upload
+from worker_support.blobs import Blobs, Executable, Tree
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from remex_core.digest import Key
     from remex_core.store.contract import LinkPlan
 
 BIG = bytes(range(256)) * 20_000
@@ -63,7 +65,7 @@ async def make(blobs: Blobs, root: Path, tree: Tree) -> LinkPlan | None:
 
 def snapshot(directory: Path) -> Tree:
     """What is in a directory; whoever made it left no other modes than those of inputs."""
-    tree: Tree = {}
+    tree: dict[str, bytes | str | Tree | Executable] = {}
     for path in directory.iterdir():
         if path.is_symlink():
             tree[path.name] = str(path.readlink())
@@ -85,7 +87,7 @@ async def test_whole_tree(blobs: Blobs, root: Path) -> None:
 
 async def test_everything_missing_at_once(blobs: Blobs, root: Path) -> None:
     """EXE-16: all files that are not in the CAS are named, small and large ones."""
-    digest = await blobs.put_tree(TREE | {"more": b"more"})
+    digest = await blobs.put_tree({**TREE, "more": b"more"})
     found = await InputReader(blobs.store).tree(blobs.key(digest), KeyMaker(SHA256))
     gone = {SHA256.key_of(BIG), SHA256.key_of(b"more")}
     await blobs.store.discard(gone)
@@ -119,9 +121,7 @@ class HalfLocal(DirectoryStore):
         super().__init__(directory)
         self._late = SHA256.key_of(late)
 
-    async def link_into(self, plan: LinkPlan) -> frozenset[object]:  # type: ignore[override]
-        from dataclasses import replace
-
+    async def link_into(self, plan: LinkPlan) -> frozenset[Key]:
         files = [file for file in plan.files if file.key != self._late]
         return await super().link_into(replace(plan, files=files)) | {self._late}
 

@@ -7,8 +7,6 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from worker_support.blobs import Blobs, Executable, Tree
-from worker_support.unprivileged import unprivileged
 
 from remex_core.digest import BLAKE3, SHA256
 from remex_core.errors import FailedPrecondition, InvalidArgument
@@ -17,11 +15,23 @@ from remex_core.worker.command import parse_command
 from remex_core.worker.output_tree import encode_tree
 from remex_core.worker.outputs import Collected, collect
 from remex_core.worker.upload import upload
+from worker_support.blobs import Blobs, Executable, Tree
+from worker_support.unprivileged import unprivileged
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from remex_core.digest import DigestFunction
+
+TREE: Tree = {
+    "b": b"file",
+    "a": Executable(b"tool"),
+    "link": "../x",
+    "empty": {},
+    "sub": {"deep": {"b": b"file"}, "twin": {"b": b"file"}},
+    "é": b"accent",
+    "z": b"",
+}
 
 EMPTY_TREE = "102b51b9765a56a3e899f7cf0ee38e5251f9c503b357b330a49183eb7b155604"
 
@@ -59,6 +69,11 @@ def gather(
     )
 
 
+def declared(field: str, *paths: str) -> dict[str, Any]:
+    """The field of a Command that declares these outputs."""
+    return {field: paths}
+
+
 def problems(found: Collected) -> list[type[Exception]]:
     """The kinds of the problems that were found."""
     return [type(problem) for problem in found.problems]
@@ -93,7 +108,7 @@ class TestFiles:
     async def test_file(self, root: Path, blobs: Blobs, field: str) -> None:
         """OUT-06, OUT-07: a file comes with its digest, which is in the CAS, and its mode."""
         write_tree(root, {"plain": b"plain", "tool": Executable(b"tool"), "empty": b""})
-        found = gather(root, **{field: ["plain", "tool", "empty"]})
+        found = gather(root, **declared(field, "plain", "tool", "empty"))
         assert not found.problems
         expected = {"plain": (b"plain", False), "tool": (b"tool", True), "empty": (b"", False)}
         await uploaded(blobs, found)
@@ -121,7 +136,7 @@ class TestFiles:
     def test_missing(self, root: Path, field: str) -> None:
         """OUT-03: an output that does not exist is left out and is no error."""
         write_tree(root, {"file": b""})
-        found = gather(root, **{field: ["absent", "no/such/parent", "file/below"]})
+        found = gather(root, **declared(field, "absent", "no/such/parent", "file/below"))
         assert not found.problems
         assert reapi.ActionResult() == found.result
 
@@ -273,25 +288,15 @@ class TestSymlinks:
 class TestDirectories:
     """Output directories."""
 
-    TREE: Tree = {
-        "b": b"file",
-        "a": Executable(b"tool"),
-        "link": "../x",
-        "empty": {},
-        "sub": {"deep": {"b": b"file"}, "twin": {"b": b"file"}},
-        "é": b"accent",
-        "z": b"",
-    }
-
     @pytest.mark.parametrize("field", ["output_paths", "output_directories"])
     async def test_tree(self, root: Path, blobs: Blobs, field: str) -> None:
         """OUT-07: a directory comes back with everything in it, and all of it is in the CAS."""
-        write_tree(root, {"out": self.TREE})
-        found = gather(root, **{field: ["out"]})
+        write_tree(root, {"out": TREE})
+        found = gather(root, **declared(field, "out"))
         await uploaded(blobs, found)
         (directory,) = found.result.output_directories
         assert directory.path == "out"
-        assert self.TREE == await blobs.get_tree(directory.tree_digest)
+        assert TREE == await blobs.get_tree(directory.tree_digest)
 
     def test_canonical(self, root: Path) -> None:
         """OUT-13: names are sorted by their UTF-8 bytes, in every list and directory."""
@@ -311,7 +316,7 @@ class TestDirectories:
 
     def test_deterministic(self, root: Path) -> None:
         """OUT-14: the same content makes the same Tree, in whatever order it was made."""
-        write_tree(root, {"first": self.TREE, "second": dict(reversed(self.TREE.items()))})
+        write_tree(root, {"first": TREE, "second": dict(reversed(TREE.items()))})
         found = gather(root, output_paths=["first", "second"])
         first, second = found.result.output_directories
         assert first.tree_digest == second.tree_digest
@@ -349,7 +354,7 @@ class TestDirectories:
         self, root: Path, blobs: Blobs, directory_format: reapi.Command.OutputDirectoryFormat
     ) -> None:
         """OUT-16: when asked for, each Directory is a blob too, and the Tree is there as well."""
-        write_tree(root, {"out": self.TREE})
+        write_tree(root, {"out": TREE})
         found = gather(root, output_paths=["out"], output_directory_format=directory_format)
         await uploaded(blobs, found)
         (directory,) = found.result.output_directories
@@ -362,18 +367,16 @@ class TestDirectories:
 
     def test_tree_only(self, root: Path) -> None:
         """OUT-16: unless asked for, no Directory is stored by itself."""
-        write_tree(root, {"out": self.TREE})
+        write_tree(root, {"out": TREE})
         found = gather(root, output_paths=["out"])
         assert len(found.blobs) == 1
         assert not found.result.output_directories[0].HasField("root_directory_digest")
 
     @pytest.mark.parametrize("field", ["output_paths", "output_directories"])
-    async def test_whole_working_directory(
-        self, root: Path, blobs: Blobs, field: str
-    ) -> None:
+    async def test_whole_working_directory(self, root: Path, blobs: Blobs, field: str) -> None:
         """OUT-17, OUT-28: the empty path is the working directory with its inputs."""
         write_tree(root, {"work": {"input": b"1", "output": b"2"}, "other": b"3"})
-        found = gather(root, working_directory="work", **{field: [""]})
+        found = gather(root, working_directory="work", **declared(field, ""))
         await uploaded(blobs, found)
         (directory,) = found.result.output_directories
         assert directory.path == ""
@@ -427,7 +430,7 @@ class TestWhatCannotBeRepresented:
     def test_special_file(self, root: Path, kind: str, field: str) -> None:
         """OUT-19: a special file is refused, and not opened, which could last for ever."""
         self.make_special(root / "special", kind)
-        assert problems(gather(root, **{field: ["special"]})) == [InvalidArgument]
+        assert problems(gather(root, **declared(field, "special"))) == [InvalidArgument]
 
     def test_special_file_in_a_directory(self, root: Path) -> None:
         """OUT-19, OUT-26: inside a directory too, and the rest of it is collected."""

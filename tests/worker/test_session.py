@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from worker_support.blobs import Blobs, lease
-from worker_support.executors import HeldExecutor
-from worker_support.scheduler import FakeScheduler
 
 from remex_core import __version__
 from remex_core.clock import SYSTEM
@@ -24,6 +21,9 @@ from remex_core.worker.options import WorkerOptions
 from remex_core.worker.properties import QueryCommand
 from remex_core.worker.session import PROTOCOL_VERSION
 from remex_core.worker.worker import Worker
+from worker_support.blobs import Blobs, lease
+from worker_support.executors import HeldExecutor
+from worker_support.scheduler import FakeScheduler
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from remex_core.clock import ManualClock
-from remex_core.proto import reapi
 from remex_core.worker.timeline import Mark, Timeline
+
+if TYPE_CHECKING:
+    from remex_core.proto import reapi
 
 QUEUED = Timestamp(seconds=5000)
 

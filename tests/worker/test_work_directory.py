@@ -7,9 +7,9 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from worker_support.unprivileged import unprivileged
 
 from remex_core.worker.work_directory import WorkDirectory, remove_dead, remove_tree
+from worker_support.unprivileged import unprivileged
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,15 +14,15 @@ from remex_core.store import ops
 from remex_core.store.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from google.protobuf.message import Message
 
     from remex_core.digest import DigestFunction, Key
     from remex_core.store.contract import Store
 
-Tree = dict[str, "bytes | str | Tree | Executable"]
-"""Names to what is there: bytes are a file, a string is a symlink's target, a dict a directory."""
+Tree = Mapping[str, "bytes | str | Tree | Executable"]
+"""Names to what is there: bytes are a file, a string is a symlink's target, another a directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +60,13 @@ class Blobs:
         for name, entry in sorted(tree.items()):
             if isinstance(entry, str):
                 message.symlinks.add(name=name, target=entry)
-            elif isinstance(entry, dict):
-                message.directories.add(name=name, digest=await self.put_tree(entry))
+            elif isinstance(entry, bytes):
+                message.files.add(name=name, digest=await self.put(entry))
             elif isinstance(entry, Executable):
                 digest = await self.put(entry.content)
                 message.files.add(name=name, digest=digest, is_executable=True)
             else:
-                message.files.add(name=name, digest=await self.put(entry))
+                message.directories.add(name=name, digest=await self.put_tree(entry))
         return message
 
     async def put_action(
@@ -121,7 +122,9 @@ class Blobs:
     async def _expand(
         self, directory: reapi.Directory, children: Mapping[Key, reapi.Directory]
     ) -> Tree:
-        tree: Tree = {link.name: link.target for link in directory.symlinks}
+        tree: dict[str, bytes | str | Tree | Executable] = {
+            link.name: link.target for link in directory.symlinks
+        }
         for file in directory.files:
             content = await self.get(file.digest)
             tree[file.name] = Executable(content) if file.is_executable else content
@@ -130,7 +133,7 @@ class Blobs:
         return tree
 
 
-def lease(action: reapi.Digest, **fields: object) -> worker.Lease:
+def lease(action: reapi.Digest, /, **fields: object) -> worker.Lease:
     """A lease of an action, queued at the time 1,000."""
     values: dict[str, object] = {
         "lease_id": f"lease-{action.hash[:8]}",

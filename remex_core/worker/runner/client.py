@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import remex_core
 from remex_core.errors import InvalidArgument, Unavailable
 from remex_core.worker.executor import ResourceUsage, Runner, RunOutcome
 from remex_core.worker.runner import frames
-from remex_core.worker.runner.supervisor import KILL
+from remex_core.worker.runner.supervisor import KILL, READY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,27 +84,31 @@ class RunnerProcess(Runner):
                 supervisor.hang_up()
 
     async def _supervisor(self) -> _Supervisor:
-        if self._closed:
-            raise Unavailable("The runner is closed.")
+        """A new supervisor, from a new runner where the one there was has died."""
+        for _ in range(2):
+            if self._closed:
+                raise Unavailable("The runner is closed.")
+            supervisor = await self._ask_for_supervisor()
+            if supervisor is not None:
+                return supervisor
+            self._control.close()
+            await asyncio.to_thread(self._process.wait, _END_SECONDS)
+            self._start()
+        raise Unavailable("The runner dies as soon as it is started.")
+
+    async def _ask_for_supervisor(self) -> _Supervisor | None:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                self._hand_over(theirs)
-            except OSError as error:
-                ours.close()
-                raise Unavailable(f"The runner cannot be started again: {error}.") from error
-        reader, writer = await asyncio.open_connection(sock=ours)
-        return _Supervisor(reader, writer)
-
-    def _hand_over(self, theirs: socket.socket) -> None:
-        if self._process.poll() is None:
-            with suppress(BrokenPipeError, ConnectionResetError):
                 socket.send_fds(self._control, [b"s"], [theirs.fileno()])
-                return
-        self._control.close()
-        self._process.wait()
-        self._start()
-        socket.send_fds(self._control, [b"s"], [theirs.fileno()])
+            except (BrokenPipeError, ConnectionResetError):
+                ours.close()
+                return None
+        supervisor = _Supervisor(*await asyncio.open_connection(sock=ours))
+        if await supervisor.is_there():
+            return supervisor
+        supervisor.hang_up()
+        return None
 
     async def close(self) -> None:
         """Kills what still runs; afterwards neither the runner nor any action is left."""
@@ -126,6 +129,14 @@ class _Supervisor:
         self._reader = reader
         self._writer = writer
         self.usable = True
+        self._abandoned = False
+
+    async def is_there(self) -> bool:
+        """Whether the supervisor has begun; False if the runner died before it forked it."""
+        try:
+            return await self._receive() == READY
+        except (OSError, asyncio.IncompleteReadError):
+            return False
 
     async def ask(self, frame: dict[str, Any]) -> dict[str, Any]:
         """The answer to a request to run something.
@@ -137,20 +148,25 @@ class _Supervisor:
         try:
             self._writer.write(frames.encode(frame))
             await self._writer.drain()
-            (length,) = frames.LENGTH.unpack(await self._reader.readexactly(frames.LENGTH.size))
-            answer = frames.decode(await self._reader.readexactly(length))
+            answer = await self._receive()
         except (OSError, asyncio.IncompleteReadError) as error:
             raise Unavailable("The runner died while it ran this action.") from error
         self.usable = True
         return answer
 
+    async def _receive(self) -> dict[str, Any]:
+        (length,) = frames.LENGTH.unpack(await self._reader.readexactly(frames.LENGTH.size))
+        return frames.decode(await self._reader.readexactly(length))
+
     def kill(self) -> None:
         """Ends the running action: SIGTERM, the grace, SIGKILL."""
-        self._writer.write(frames.encode(KILL))
+        if not self._abandoned:
+            self._writer.write(frames.encode(KILL))
 
     def abandon(self) -> None:
         """Ends the supervisor, and with SIGKILL what it runs; `ask` fails when that is done."""
-        if not self._writer.is_closing():
+        if not self._abandoned and not self._writer.is_closing():
+            self._abandoned = True
             self._writer.write_eof()
 
     def hang_up(self) -> None:

@@ -27,6 +27,9 @@ STDIO_CHECK_SECONDS: Final = 0.1
 KILL: Final[dict[str, Any]] = {"kill": True}
 """The frame that ends the running action: SIGTERM, the grace, SIGKILL."""
 
+READY: Final[dict[str, Any]] = {"ready": True}
+"""The frame that a supervisor sends first."""
+
 _UNKILLABLE_SECONDS: Final = 20.0
 _CANNOT_EXECUTE: Final = 126
 _NOT_FOUND: Final = 127
@@ -40,6 +43,7 @@ def supervise(connection: socket.socket) -> None:
     """
     process_tree.become_subreaper()
     with _child_exits() as exits:
+        connection.sendall(frames.encode(READY))
         while (frame := frames.receive(connection)) is not None:
             if frame == KILL:
                 continue  # It crossed the outcome of the action that it was meant for.
