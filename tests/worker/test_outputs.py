@@ -85,14 +85,14 @@ def write_tree(directory: Path, tree: Tree) -> None:
         path = directory / name
         if isinstance(entry, str):
             path.symlink_to(entry)
-        elif isinstance(entry, dict):
-            path.mkdir()
-            write_tree(path, entry)
+        elif isinstance(entry, bytes):
+            path.write_bytes(entry)
         elif isinstance(entry, Executable):
             path.write_bytes(entry.content)
             path.chmod(0o755)
         else:
-            path.write_bytes(entry)
+            path.mkdir()
+            write_tree(path, entry)
 
 
 async def uploaded(blobs: Blobs, found: Collected) -> Blobs:
@@ -316,7 +316,7 @@ class TestDirectories:
 
     def test_deterministic(self, root: Path) -> None:
         """OUT-14: the same content makes the same Tree, in whatever order it was made."""
-        write_tree(root, {"first": TREE, "second": dict(reversed(TREE.items()))})
+        write_tree(root, {"first": TREE, "second": dict(reversed(list(TREE.items())))})
         found = gather(root, output_paths=["first", "second"])
         first, second = found.result.output_directories
         assert first.tree_digest == second.tree_digest
