@@ -15,6 +15,7 @@ from google.rpc import status_pb2 as rpc_status
 from remex_core.proto._generated import admin_pb2 as admin
 from remex_core.proto._generated import bytestream_pb2 as bytestream
 from remex_core.proto._generated import health_pb2 as health
+from remex_core.proto._generated import journal_pb2 as journal
 from remex_core.proto._generated import reflection_pb2 as reflection
 from remex_core.proto._generated import reflection_v1alpha_pb2 as reflection_v1alpha
 from remex_core.proto._generated import remote_execution_pb2 as reapi
@@ -26,6 +27,7 @@ __all__ = [
     "bytestream",
     "error_details",
     "health",
+    "journal",
     "operations",
     "reapi",
     "reflection",

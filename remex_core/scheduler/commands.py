@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from remex_core.errors import Code
 
 
-class Stage(Enum):
+class Stage(IntEnum):
     """Where an operation stands; the values are those of ExecutionStage."""
 
     CACHE_CHECK = 1
@@ -28,6 +28,41 @@ class Ending(Enum):
     CANCELLED = "cancelled"
 
 
+class FactKind(Enum):
+    """What the journal is told about."""
+
+    QUEUED = "queued"
+    """A group waits for a worker: from now on it survives a restart, its operations with it."""
+    JOINED = "joined"
+    """An operation shares the run of a group that was queued before."""
+    LEASED = "leased"
+    """An attempt of the group was given to a worker."""
+    REQUEUED = "requeued"
+    """The group's attempt ended without a result; it waits again."""
+    FINISHED = "finished"
+    """Operations of the group are done; `ended` tells that the group is, too."""
+    EXPIRED = "expired"
+    """Operations need not be remembered any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What is to survive a restart of the scheduler.
+
+    `attempt` and `failures` are the group's counts; `worker` and `incarnation` are those of
+    LEASED; `ended` tells of FINISHED that it was the group's last operation.
+    """
+
+    kind: FactKind
+    group: str = ""
+    operations: tuple[str, ...] = ()
+    attempt: int = 0
+    failures: int = 0
+    worker: str = ""
+    incarnation: str = ""
+    ended: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class LookUp:
     """Ask the action cache about this group, and answer with LookedUp."""
@@ -36,23 +71,17 @@ class LookUp:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One fact for the journal: what became of an attempt, or of a group.
+class Store:
+    """Put the group's result into the action cache, and answer with Stored."""
 
-    `kind` is `queued`, `leased`, `requeued` or `finished`; `attempt` is 0 where none is meant.
-    """
-
-    kind: str
     group: str
-    attempt: int = 0
-    worker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Persist:
-    """Write these rows; nothing that follows may happen before they are safe."""
+    """Write these facts down; nothing that follows may happen before they are safe."""
 
-    rows: tuple[Row, ...]
+    facts: tuple[Fact, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +150,7 @@ class Touch:
 
 @dataclass(frozen=True, slots=True)
 class Expire:
-    """Forget these finished operations."""
+    """Forget these operations."""
 
     operations: tuple[str, ...]
 
@@ -136,5 +165,15 @@ class Dismiss:
 
 
 Command: TypeAlias = (
-    LookUp | Persist | Lease | Revoke | Publish | Finish | Acknowledge | Touch | Expire | Dismiss
+    LookUp
+    | Store
+    | Persist
+    | Lease
+    | Revoke
+    | Publish
+    | Finish
+    | Acknowledge
+    | Touch
+    | Expire
+    | Dismiss
 )

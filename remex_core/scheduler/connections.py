@@ -15,23 +15,29 @@ if TYPE_CHECKING:
 class Connection:
     """One open session: messages to its worker, in order.
 
-    The number of messages is bounded by the worker's leases: beliefs replace each other, and
-    everything else is about a lease.
+    Their number is bounded by the worker's leases: of beliefs only the newest is kept, and
+    everything else is about a lease. `heard_at` is when the worker last said something, in Unix
+    seconds; `is_leaving` whether its newest statement says that it drains and holds nothing.
     """
 
-    def __init__(self, name: str, incarnation: str, hello: protocol.Hello) -> None:
+    def __init__(self, name: str, incarnation: str, heard_at: float) -> None:
         self.name = name
         self.incarnation = incarnation
-        self.hello = hello
-        self.statement = protocol.Statement()
-        self.heard_at = 0.0
+        self.heard_at = heard_at
+        self.is_leaving = False
         self.ended = ""
         self._messages: deque[protocol.FromScheduler] = deque()
+        self._belief: protocol.FromScheduler | None = None
         self._wake = asyncio.Event()
 
     def send(self, message: protocol.FromScheduler) -> None:
         """Puts a message on its way."""
         self._messages.append(message)
+        self._wake.set()
+
+    def believe(self, belief: protocol.Belief) -> None:
+        """Puts a belief on its way, in place of an older one that is not sent yet."""
+        self._belief = protocol.FromScheduler(belief=belief)
         self._wake.set()
 
     def end(self, reason: str) -> None:
@@ -44,10 +50,14 @@ class Connection:
         while True:
             while self._messages:
                 yield self._messages.popleft()
-            if self.ended:
+            belief, self._belief = self._belief, None
+            if belief is not None:
+                yield belief
+            elif self.ended:
                 return
-            self._wake.clear()
-            await self._wake.wait()
+            else:
+                self._wake.clear()
+                await self._wake.wait()
 
 
 class Connections:
@@ -70,10 +80,12 @@ class Connections:
             older.end("the worker opened another session")
         self._open[connection.name] = connection
 
-    def remove(self, connection: Connection) -> None:
-        """Forgets a session, unless a newer one of the same worker has taken its place."""
-        if self._open.get(connection.name) is connection:
-            del self._open[connection.name]
+    def remove(self, connection: Connection) -> bool:
+        """Forgets a session; False if a newer one of the same worker has taken its place."""
+        if self._open.get(connection.name) is not connection:
+            return False
+        del self._open[connection.name]
+        return True
 
     def all(self) -> list[Connection]:
         """Every open session."""

@@ -1,172 +1,168 @@
-"""From queue to worker: asks the two policies, checks what they say, and writes the leases."""
+"""From queue to worker: which job is next, and who gets it."""
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from remex_core.scheduler import commands as do
-from remex_core.scheduler.events import LeaseState
-from remex_core.scheduler.groups import Group, LiveLease, Phase
-from remex_core.scheduler.policies.fifo import Fifo
-from remex_core.scheduler.policies.least_recently_used import LeastRecentlyUsed
+from remex_core.scheduler.groups import LiveLease, Phase
+from remex_core.scheduler.guards import GuardedOrder, GuardedPlacement
 from remex_core.scheduler.policy import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Iterable
 
-    from remex_core.scheduler.policy import Candidate, OrderPolicy, PlacementPolicy
-    from remex_core.scheduler.workers import Fleet, Shape, Worker
-
-log = logging.getLogger("remex.scheduler")
-
-R = TypeVar("R")
+    from remex_core.scheduler.fleet import Fleet
+    from remex_core.scheduler.groups import Group
+    from remex_core.scheduler.policy import OrderPolicy, PlacementPolicy
+    from remex_core.scheduler.shapes import Shape
+    from remex_core.scheduler.workers import Worker
 
 
 class Dispatcher:
-    """The queue of all shapes, and who gets what.
-
-    A policy that raises, or proposes what cannot be, is replaced by the built-in one of its axis
-    for the rest of the process's life; `broken` says which, and why.
-    """
+    """The queues of all shapes, and the leases of all workers."""
 
     def __init__(
         self, fleet: Fleet, order: OrderPolicy, placement: PlacementPolicy, epoch: int
     ) -> None:
         self._fleet = fleet
-        self._order = order
-        self._placement = placement
+        self._order = GuardedOrder(order)
+        self._placement = GuardedPlacement(placement)
         self._epoch = epoch
-        self._queue: dict[str, Job] = {}
-        self._ahead: dict[str, None] = {}
-        self.broken: dict[str, str] = {}
 
     @property
     def queued(self) -> int:
         """How many jobs wait."""
-        return len(self._queue)
+        return len(self._order)
 
-    def push(self, group: Group, now: float) -> None:
-        """Puts a group into the queue."""
+    @property
+    def faults(self) -> list[str]:
+        """Why which policy was replaced."""
+        return [fault for fault in (self._order.fault, self._placement.fault) if fault]
+
+    def push(self, group: Group, shape: Shape, now: float) -> None:
+        """Puts a group into a shape's queue; one that comes back stands where it stood before."""
         spec = group.spec
+        if group.job is None:
+            group.first_queued_at = now
         job = Job(
             group.id,
-            group.shape,
-            spec.priority,
-            now if group.job is None else group.job.queued_at,
+            shape.number,
+            group.priority,
+            group.first_queued_at,
             spec.instance,
             spec.invocation,
             spec.user,
             spec.input_root,
         )
-        group.job = self._queue[group.id] = job
-        self._ask_order(lambda order: order.push(job), already_pushed=job.id)
+        group.phase, group.queued_at = Phase.QUEUED, now
+        group.job, group.shape = job, shape
+        self._fleet.acquire(shape)
+        shape.queue[group.id] = group
+        self._order.push(job)
 
-    def remove(self, group: Group) -> None:
+    def withdraw(self, group: Group) -> None:
         """Takes a group out of the queue."""
-        job = self._queue.pop(group.id)
-        self._ask_order(lambda order: order.remove(job))
+        assert group.job is not None
+        assert group.shape is not None
+        del group.shape.queue[group.id]
+        self._order.remove(group.job)
+        self._fleet.let_go(group.shape)
 
-    def settled(self, group: Group) -> None:
-        """The group's lease can no longer move to another worker."""
-        self._ahead.pop(group.id, None)
-
-    def dispatch(self, shape: Shape, groups: Mapping[str, Group], now: float) -> list[do.Command]:
-        """Leases of this shape's queued jobs to workers with room, as many as there can be."""
+    def dispatch(self, shapes: Iterable[Shape], now: float) -> list[do.Command]:
+        """Gives queued jobs of these shapes to workers with room, until either is used up."""
         made: list[do.Command] = []
-        while shape.roomy:
-            job = self._ask_order(lambda order: order.peek(shape.number))
-            if job is not None and not self._is_queued(job, shape):
-                self._replace_order(f"it proposed {job.id}, which is not queued")
-                continue
-            if job is None:
-                break
-            group = groups[job.id]
-            candidates = self._fleet.candidates(shape, group.bad_workers)
-            chosen = self._choose(job, candidates) if candidates else None
+        ready = [shape for shape in shapes if shape.queue and shape.has_room]
+        while ready:
+            shape, job = self._next(ready)
+            chosen = self._placement.choose(job, self._fleet.candidates(shape))
             if chosen is None:
-                break
-            made += self._lease(group, self._fleet.workers[chosen.worker], shape, now)
+                ready.remove(shape)
+                continue
+            made += self._lease(shape.queue[job.id], self._fleet.workers[chosen.worker], now)
+            ready = [shape for shape in ready if shape.queue and shape.has_room]
         return made
 
-    def rebalance(self, worker: Worker, groups: Mapping[str, Group]) -> list[do.Command]:
-        """Takes back what waits as prefetched elsewhere and could start on this idle worker."""
-        taken: list[do.Command] = []
-        for name in list(self._ahead):
-            if len(taken) >= worker.free_slots:
-                break
-            group = groups[name]
-            lease = group.lease
-            assert lease is not None
-            holder = self._fleet.workers[lease.worker]
-            stuck = holder.free_slots < 0 and lease.state.value <= LeaseState.READY.value
-            if (
-                stuck
-                and not lease.is_revoked
-                and worker.name != holder.name
-                and (group.shape in worker.shapes and worker.name not in group.bad_workers)
-            ):
-                lease.is_revoked = True
-                taken.append(
+    def end(self, lease: LiveLease) -> None:
+        """Frees the place of a lease on its worker."""
+        worker = lease.worker
+        del worker.leases[lease.id]
+        self.settle(lease)
+        if lease.stolen_for:
+            thief = self._fleet.workers.get(lease.stolen_for)
+            if thief is not None:
+                thief.expected = max(0, thief.expected - 1)
+        # A free slot is for the lease that has waited on this worker the longest.
+        while worker.ahead and len(worker.leases) - len(worker.ahead) < worker.slots:
+            self.settle(next(iter(worker.ahead.values())))
+        self._fleet.refresh(worker)
+        self._fleet.let_go(lease.shape)
+
+    def settle(self, lease: LiveLease) -> None:
+        """Notes that a lease will start where it is, and cannot move to another worker."""
+        lease.is_ahead = False
+        lease.worker.ahead.pop(lease.id, None)
+        lease.shape.ahead.pop(lease.id, None)
+
+    def steal(self, worker: Worker) -> list[do.Command]:
+        """Asks back what waits on other workers and could start on this one at once."""
+        made: list[do.Command] = []
+        for shape in worker.shapes.values():
+            if not shape.ahead or not shape.has_slot(worker):
+                continue
+            for lease in list(shape.ahead.values()):
+                if worker.free_slots <= worker.expected:
+                    return made
+                if lease.worker is worker:
+                    continue
+                self.settle(lease)
+                lease.stolen_for = worker.name
+                worker.expected += 1
+                made.append(
                     do.Revoke(
-                        holder.name, holder.incarnation, lease.id, "another worker is idle", False
+                        lease.worker.name,
+                        lease.worker.incarnation,
+                        lease.id,
+                        f"worker {worker.name} is idle",
+                        kill=False,
                     )
                 )
-        return taken
+        return made
 
-    def _lease(self, group: Group, worker: Worker, shape: Shape, now: float) -> list[do.Command]:
-        self.remove(group)
+    def _next(self, ready: list[Shape]) -> tuple[Shape, Job]:
+        """The job that is first among the first of these shapes."""
+        if len(ready) == 1:
+            return ready[0], self._order.peek(ready[0].number)
+        return min(
+            ((shape, self._order.peek(shape.number)) for shape in ready),
+            key=lambda pair: (pair[1].priority, pair[1].queued_at),
+        )
+
+    def _lease(self, group: Group, worker: Worker, now: float) -> list[do.Command]:
+        shape = group.shape
+        assert shape is not None
+        self._fleet.acquire(shape)
+        self.withdraw(group)
         group.attempts += 1
         lease = LiveLease(
-            f"{group.id}.{self._epoch}.{group.attempts}",
-            worker.name,
-            worker.incarnation,
-            group.attempts,
-            now,
+            f"{group.id}.{self._epoch}.{group.attempts}", group, shape, worker, group.attempts, now
         )
-        group.lease = lease
-        group.phase = Phase.LEASED
         if worker.free_slots <= 0:
-            self._ahead[group.id] = None
-        self._fleet.take(worker, lease.id, group.id, shape, now)
+            lease.is_ahead = True
+            worker.ahead[lease.id] = shape.ahead[lease.id] = lease
+        group.phase, group.lease = Phase.LEASED, lease
+        worker.leases[lease.id] = lease
+        worker.leased_at = now
+        self._fleet.refresh(worker)
+        fact = do.Fact(
+            do.FactKind.LEASED,
+            group.id,
+            attempt=lease.attempt,
+            failures=group.failures,
+            worker=worker.name,
+            incarnation=worker.incarnation,
+        )
         return [
-            do.Persist((do.Row("leased", group.id, lease.attempt, worker.name),)),
+            do.Persist((fact,)),
             do.Lease(worker.name, worker.incarnation, lease.id, group.id, lease.attempt),
         ]
-
-    def _choose(self, job: Job, candidates: list[Candidate]) -> Candidate | None:
-        try:
-            chosen = self._placement.choose(job, candidates)
-        except Exception as error:  # noqa: BLE001 - a plugin's fault must not stop the queue
-            self._replace_placement(f"it raised {error!r}")
-            return self._placement.choose(job, candidates)
-        if chosen is not None and chosen not in candidates:
-            self._replace_placement(f"it proposed {chosen!r}, which is no candidate")
-            return self._placement.choose(job, candidates)
-        return chosen
-
-    def _is_queued(self, job: Job, shape: Shape) -> bool:
-        return self._queue.get(job.id) == job and job.shape == shape.number
-
-    def _ask_order(
-        self, ask: Callable[[OrderPolicy], R], *, already_pushed: str | None = None
-    ) -> R | None:
-        try:
-            return ask(self._order)
-        except Exception as error:  # noqa: BLE001 - a plugin's fault must not stop the queue
-            self._replace_order(f"it raised {error!r}")
-        return None if already_pushed is not None else ask(self._order)
-
-    def _replace_order(self, why: str) -> None:
-        self._note("order", type(self._order).__name__, why, "fifo")
-        self._order = Fifo()
-        for job in self._queue.values():
-            self._order.push(job)
-
-    def _replace_placement(self, why: str) -> None:
-        self._note("placement", type(self._placement).__name__, why, "least_recently_used")
-        self._placement = LeastRecentlyUsed()
-
-    def _note(self, axis: str, policy: str, why: str, instead: str) -> None:
-        self.broken[axis] = f"{policy} was replaced by {instead}: {why}"
-        log.error("The %s policy %s", axis, self.broken[axis])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import IntEnum
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from remex_core.platform import Requirement
 
 
-class LeaseState(Enum):
+class LeaseState(IntEnum):
     """How far a worker is with a lease; the values are those of worker.proto."""
 
     ASSIGNED = 1
@@ -24,7 +24,7 @@ class LeaseState(Enum):
     DONE = 6
 
 
-class Culprit(Enum):
+class Culprit(IntEnum):
     """Who is to blame for an attempt without a result; the values are those of worker.proto."""
 
     NOBODY = 0
@@ -62,16 +62,28 @@ class Submitted:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """An operation that was done from the start, since its action cannot be run."""
+
+    operation: str
+    weight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class LookedUp:
-    """The answer to a LookUp command: whether the action cache has a complete result."""
+    """The answer to LookUp: whether the action cache has a complete result, of `weight` bytes."""
 
     group: str
     hit: bool
+    weight: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerJoined:
-    """A worker opened a session; the same incarnation resumes, another one starts anew."""
+    """A worker opened a session; the same incarnation resumes, another one starts anew.
+
+    It is given nothing before its first statement, which tells what it still holds.
+    """
 
     name: str
     incarnation: str
@@ -93,20 +105,11 @@ class WorkerStated:
 
 
 @dataclass(frozen=True, slots=True)
-class Completed:
-    """A worker says what became of a lease.
-
-    `succeeded` means that there is a result to publish. Otherwise `culprit` decides what
-    follows; `revoked` means that the worker gave the lease back unharmed.
-    """
+class WorkerDisconnected:
+    """A worker's session ended. It keeps its leases until it is silent for too long."""
 
     name: str
     incarnation: str
-    lease: str
-    succeeded: bool
-    culprit: Culprit = Culprit.NOBODY
-    revoked: bool = False
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,33 @@ class WorkerLost:
     name: str
     incarnation: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A worker says what became of a lease.
+
+    `succeeded` means that the process ran to its end. Otherwise `culprit` decides what follows;
+    `revoked` means that the worker gave the lease back unharmed. `caches` tells that the result
+    is good for the action cache, `weight` how many bytes it has.
+    """
+
+    name: str
+    incarnation: str
+    lease: str
+    succeeded: bool
+    culprit: Culprit = Culprit.NOBODY
+    revoked: bool = False
+    caches: bool = False
+    reason: str = ""
+    weight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The answer to Store: the result is in the action cache, or cannot be put there."""
+
+    group: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +164,7 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """A client wants a finished operation deleted (OP-07)."""
+    """A client wants an operation's result deleted; one that is not done goes on (OP-07)."""
 
     operation: str
 
@@ -148,11 +178,14 @@ class Tick:
 
 Event: TypeAlias = (
     Submitted
+    | Rejected
     | LookedUp
     | WorkerJoined
     | WorkerStated
-    | Completed
+    | WorkerDisconnected
     | WorkerLost
+    | Completed
+    | Stored
     | DrainRequested
     | Cancelled
     | Forgotten

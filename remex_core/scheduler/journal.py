@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from remex_core.clock import SYSTEM
 from remex_core.errors import Aborted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from remex_core.scheduler.commands import Row
+    from remex_core.clock import Clock
 
 
 class Fenced(Aborted):
@@ -19,8 +20,18 @@ class Fenced(Aborted):
     slug = "fenced"
 
 
+class Row(NamedTuple):
+    """A value under a key; None removes the key. Values are messages of journal.proto."""
+
+    key: str
+    value: bytes | None
+
+
 class Journal(ABC):
-    """Rows in the order they were appended, and the number of the scheduler's life."""
+    """Values by key, and the number of the scheduler's life."""
+
+    is_durable: ClassVar[bool] = True
+    """Whether rows outlive the process; if not, none are made."""
 
     @abstractmethod
     async def open(self) -> int:
@@ -28,14 +39,14 @@ class Journal(ABC):
 
     @abstractmethod
     async def load(self) -> Sequence[Row]:
-        """What earlier epochs left, the oldest first."""
+        """What earlier epochs left; each key once, with its last value."""
 
     @abstractmethod
     async def append(self, epoch: int, rows: Sequence[Row]) -> None:
-        """Returns when the rows are safe.
+        """Returns when all these rows are safe, in their order.
 
         Raises:
-            Fenced: if a later epoch has begun.
+            Fenced: if a later epoch has begun; none of the rows is written then.
         """
 
     @abstractmethod
@@ -46,8 +57,14 @@ class Journal(ABC):
 class NoJournal(Journal):
     """Keeps nothing: after a restart, clients submit their actions again."""
 
+    is_durable = False
+
+    def __init__(self, clock: Clock = SYSTEM) -> None:
+        self._clock = clock
+
     async def open(self) -> int:
-        return 1
+        # Milliseconds since 1970 rise from start to start, as epochs have to.
+        return int(self._clock.now() * 1000)
 
     async def load(self) -> Sequence[Row]:
         return ()

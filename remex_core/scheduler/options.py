@@ -21,9 +21,10 @@ class SchedulerOptions:
         max_timeout: the largest time limit an action may ask for; None for no bound (EXE-27).
         retain_seconds: how long finished operations can be asked for (OP-04).
         retain_operations: how many of them at most.
+        retain_bytes: how many bytes their results may have together.
         max_queued: how many actions may wait; more are refused with RESOURCE_EXHAUSTED (EXE-20).
         update_interval: how often a waiting client hears that nothing changed (EXE-35).
-        touch_interval: how often the inputs of waiting actions are touched.
+        touch_interval: how often the inputs of waiting and running actions are touched.
         rules: how platform properties are compared.
     """
 
@@ -36,6 +37,7 @@ class SchedulerOptions:
     max_timeout: float | None = 86_400.0
     retain_seconds: float = 600.0
     retain_operations: int = 10_000
+    retain_bytes: int = 256 * 1024 * 1024
     max_queued: int = 100_000
     update_interval: float = 25.0
     touch_interval: float = 300.0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from remex_core.scheduler.commands import Stage
 
 if TYPE_CHECKING:
+    from remex_core.digest import Key
     from remex_core.proto import reapi
     from remex_core.scheduler.events import ActionSpec
 
@@ -17,26 +18,34 @@ if TYPE_CHECKING:
 class Submission:
     """One Execute call as the engine takes it.
 
-    `action` and `command` are the serialised messages, `timeout` is in seconds or None,
-    `caches` whether a good result enters the action cache.
+    `action` and `command` are the serialised messages, `inputs` the blobs that are known to
+    belong to it, `timeout` is in seconds or None, `caches` whether a good result enters the
+    action cache. `inline` is a request with nothing but the wishes for inlined outputs, or None
+    where there are none (EXE-32).
     """
 
     spec: ActionSpec
     action: bytes
     command: bytes
+    inputs: tuple[Key, ...]
     timeout: float | None
     caches: bool
     traceparent: str = ""
     request_metadata: bytes = b""
+    inline: reapi.ExecuteRequest | None = None
 
 
 @dataclass(slots=True)
 class GroupRecord:
-    """The payload of a group, for as long as the machine has it. Times are Unix seconds."""
+    """The payload of a group, for as long as the machine has it. Times are Unix seconds.
+
+    `cached` is what the look-up found, `response` what a worker delivered.
+    """
 
     submission: Submission
     queued_at: float
     worker: str = ""
+    cached: reapi.ExecuteResponse | None = None
     response: reapi.ExecuteResponse | None = None
 
 
@@ -50,16 +59,29 @@ class OperationRecord:
     name: str
     spec: ActionSpec
     created_at: float
+    inline: reapi.ExecuteRequest | None = None
     stage: Stage = Stage.CACHE_CHECK
     version: int = 0
     group: GroupRecord | None = None
     response: reapi.ExecuteResponse | None = None
+    is_forgotten: bool = False
     waiters: set[asyncio.Future[None]] = field(default_factory=set)
 
     @property
     def is_done(self) -> bool:
         """Whether nothing further will happen to it."""
         return self.response is not None
+
+    def publish(self, stage: Stage) -> None:
+        """Notes where it stands."""
+        if not self.is_done and self.stage is not stage:
+            self.stage = stage
+            self.changed()
+
+    def finish(self, response: reapi.ExecuteResponse) -> None:
+        """Notes how it ended."""
+        self.stage, self.response, self.group = Stage.COMPLETED, response, None
+        self.changed()
 
     def changed(self) -> None:
         """Wakes everybody who waits for news."""

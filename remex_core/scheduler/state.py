@@ -14,20 +14,27 @@ from typing import TYPE_CHECKING, Final
 from remex_core.errors import Code
 from remex_core.scheduler import commands as do
 from remex_core.scheduler import events as on
+from remex_core.scheduler.agenda import Agenda
 from remex_core.scheduler.dispatch import Dispatcher
-from remex_core.scheduler.explain import explain_loss, unsatisfiable
-from remex_core.scheduler.groups import Group, Phase
+from remex_core.scheduler.explain import lost, unsatisfiable
+from remex_core.scheduler.fleet import Fleet
+from remex_core.scheduler.groups import Group, LiveLease, Phase
+from remex_core.scheduler.invariants import check
 from remex_core.scheduler.operations import Operations
-from remex_core.scheduler.workers import Fleet, Shape, Worker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
     from remex_core.digest import Key
     from remex_core.scheduler.options import SchedulerOptions
     from remex_core.scheduler.policy import OrderPolicy, PlacementPolicy
+    from remex_core.scheduler.shapes import Shape
+    from remex_core.scheduler.workers import Worker
 
-_MAX_IDLE_SHAPES: Final = 256
-_STATEMENT_GRACE: Final = 5.0
-"""A statement may have crossed a lease on its way; one that is younger than this is believed in."""
+_REST_SECONDS: Final = 0.5
+_MAX_REST_SECONDS: Final = 30.0
+_CANCELLED: Final = "The client cancelled the operation."
 
 
 class SchedulerState:
@@ -51,383 +58,449 @@ class SchedulerState:
         self.epoch = epoch
         self.fleet = Fleet(options.rules)
         self.groups: dict[str, Group] = {}
-        self.operations = Operations(options.retain_seconds, options.retain_operations)
+        self.operations = Operations(options)
         self.dispatcher = Dispatcher(self.fleet, order, placement, epoch)
-        self._merging: dict[tuple[str, Key], str] = {}
-        self._touched_at = 0.0
+        self.merging: dict[tuple[str, Key], Group] = {}
+        self.storing: dict[str, Group] = {}
+        self._agenda = Agenda(options.touch_interval)
+        self._stalled = 0.0
         self._commands: list[do.Command] = []
+        self._handlers: dict[type, Callable[[Any, float], None]] = {
+            on.Submitted: self._submitted,
+            on.Rejected: self._rejected,
+            on.LookedUp: self._looked_up,
+            on.WorkerJoined: self._joined,
+            on.WorkerStated: self._stated,
+            on.WorkerDisconnected: self._disconnected,
+            on.WorkerLost: self._lost,
+            on.Completed: self._completed,
+            on.Stored: self._stored,
+            on.DrainRequested: self._drain_requested,
+            on.Cancelled: self._cancelled,
+            on.Forgotten: self._forgotten,
+            on.Tick: self._tick,
+        }
+
+    def validate(self) -> None:
+        """Raises AssertionError if an invariant is broken; for tests."""
+        check(self)
 
     def handle(self, event: on.Event, now: float) -> list[do.Command]:
         """What has to be done, in this order, because of `event` at `now` (seconds)."""
         self._commands = []
-        match event:
-            case on.Submitted():
-                self._submitted(event, now)
-            case on.LookedUp():
-                self._looked_up(event, now)
-            case on.WorkerJoined():
-                self._joined(event, now)
-            case on.WorkerStated():
-                self._stated(event, now)
-            case on.Completed():
-                self._completed(event, now)
-            case on.WorkerLost():
-                worker = self._worker(event.name, event.incarnation)
-                if worker is not None:
-                    self._lose(worker, event.reason, now)
-            case on.DrainRequested():
-                self._drain(event.name)
-            case on.Cancelled():
-                self._cancelled(event, now)
-            case on.Forgotten():
-                if self.operations.forget(event.operation):
-                    self._do(do.Expire((event.operation,)))
-            case on.Tick():
-                self._tick(event, now)
+        self._handlers[type(event)](event, now)
         return self._commands
-
-    # Clients.
-
-    def _submitted(self, event: on.Submitted, now: float) -> None:
-        spec = event.spec
-        identity = (spec.instance, spec.key)
-        group = self.groups.get(self._merging.get(identity, "")) if spec.merges else None
-        if group is None:
-            group = self._new_group(event, now)
-            if spec.merges:
-                # Registered before the look-up, so that no twin slips in between.
-                self._merging[identity] = group.id
-        group.operations[event.operation] = None
-        self.operations.add(event.operation, group.id)
-        if not spec.looks_up:
-            group.accepts_hit = False
-        self._do(do.Publish((event.operation,), _stage(group)))
-        if event.group == group.id:
-            if spec.looks_up:
-                self._do(do.LookUp(group.id))
-            else:
-                self._admit(group, now)
-
-    def _new_group(self, event: on.Submitted, now: float) -> Group:
-        shape = self.fleet.intern(event.spec.instance, event.spec.requirement, now)
-        group = Group(event.group, event.spec, shape.number, now, Phase.LOOKING_UP)
-        self.groups[group.id] = group
-        shape.groups.add(group.id)
-        return group
-
-    def _looked_up(self, event: on.LookedUp, now: float) -> None:
-        group = self.groups.get(event.group)
-        if group is None or group.phase is not Phase.LOOKING_UP:
-            return
-        if event.hit and group.accepts_hit:
-            self._finish(group, do.Ending.CACHED, now)
-            return
-        self._admit(group, now)
-
-    def _admit(self, group: Group, now: float) -> None:
-        self._do(do.Persist((do.Row("queued", group.id),)))
-        self._queue(group, now)
-        self._dispatch(self.fleet.shapes[group.shape], now)
-
-    def _cancelled(self, event: on.Cancelled, now: float) -> None:
-        group = self.groups.get(self.operations.group_of(event.operation) or "")
-        if group is None or event.operation not in group.operations:
-            return
-        if len(group.operations) > 1:
-            del group.operations[event.operation]
-            self.operations.finish(event.operation, now)
-            self._do(
-                do.Finish(
-                    (event.operation,),
-                    group.id,
-                    do.Ending.CANCELLED,
-                    Code.CANCELLED,
-                    "cancelled by the client",
-                    group_ended=False,
-                )
-            )
-            return
-        lease = group.lease
-        if lease is not None:
-            self._do(
-                do.Revoke(
-                    lease.worker, lease.incarnation, lease.id, "cancelled by the client", kill=True
-                )
-            )
-        self._finish(
-            group, do.Ending.CANCELLED, now, code=Code.CANCELLED, message="cancelled by the client"
-        )
-        if lease is not None:
-            self._fill(lease.worker, now)
-
-    # Workers.
-
-    def _joined(self, event: on.WorkerJoined, now: float) -> None:
-        known = self.fleet.workers.get(event.name)
-        if known is not None and known.incarnation == event.incarnation:
-            known.seen_at = now
-            self._fill(known.name, now)
-            return
-        if known is not None:
-            self._lose(known, "it was started anew", now)
-        worker = Worker(
-            event.name,
-            event.incarnation,
-            event.properties,
-            event.slots,
-            event.prefetch,
-            event.instances,
-            now,
-        )
-        self.fleet.join(worker)
-        self._fill(worker.name, now)
-
-    def _stated(self, event: on.WorkerStated, now: float) -> None:
-        worker = self._worker(event.name, event.incarnation)
-        if worker is None:
-            self._do(do.Dismiss(event.name, event.incarnation, "its leases were given away"))
-            return
-        worker.seen_at = now
-        worker.draining = worker.draining or event.draining
-        worker.unhealthy = event.unhealthy
-        for lease_id, group_id in list(worker.leases.items()):
-            group = self.groups[group_id]
-            assert group.lease is not None
-            state = event.leases.get(lease_id)
-            if state is not None:
-                self._progressed(group, state)
-            elif now - group.lease.leased_at > _STATEMENT_GRACE:
-                self._requeue(group, "its worker no longer has it", now)
-        self.fleet.refresh(worker)
-        self._fill(worker.name, now)
-
-    def _progressed(self, group: Group, state: on.LeaseState) -> None:
-        lease = group.lease
-        assert lease is not None
-        was, lease.state = lease.state, state
-        if state.value >= on.LeaseState.RUNNING.value > was.value:
-            self.dispatcher.settled(group)
-            self._do(do.Publish(tuple(group.operations), do.Stage.EXECUTING))
-
-    def _completed(self, event: on.Completed, now: float) -> None:
-        worker = self._worker(event.name, event.incarnation)
-        if worker is not None:
-            worker.seen_at = now
-        group = self._live(event.name, event.incarnation, event.lease)
-        if group is not None:
-            self._conclude(group, event, now)
-        self._do(do.Acknowledge(event.name, event.incarnation, event.lease))
-        self._fill(event.name, now)
-
-    def _conclude(self, group: Group, event: on.Completed, now: float) -> None:
-        if event.succeeded or event.culprit is on.Culprit.ACTION:
-            self._finish(group, do.Ending.RAN, now)
-        elif event.revoked:
-            self._requeue(group, "it was taken back", now)
-        elif event.culprit is on.Culprit.CAS:
-            group.cas_failures += 1
-            if group.cas_failures >= self._options.max_cas_failures:
-                self._finish(
-                    group,
-                    do.Ending.FAILED,
-                    now,
-                    code=Code.UNAVAILABLE,
-                    message=f"the content-addressable storage failed: {event.reason}",
-                )
-            else:
-                self._requeue(group, event.reason, now)
-        else:
-            self._blame_worker(group, event.name, event.reason, now)
-
-    def _lose(self, worker: Worker, reason: str, now: float) -> None:
-        self._do(do.Dismiss(worker.name, worker.incarnation, reason))
-        groups = [self.groups[group] for group in worker.leases.values()]
-        worker.draining = True
-        self.fleet.refresh(worker)
-        for group in groups:
-            self._blame_worker(group, worker.name, reason, now)
-        self.fleet.leave(worker, now)
-
-    def _blame_worker(self, group: Group, worker: str, reason: str, now: float) -> None:
-        group.failures += 1
-        group.bad_workers.add(worker)
-        group.last_reason = f"worker {worker}: {reason}"
-        if group.failures < self._options.max_attempts:
-            self._requeue(group, reason, now)
-            return
-        self._finish(
-            group,
-            do.Ending.FAILED,
-            now,
-            code=Code.UNAVAILABLE,
-            message=explain_loss(group.failures, group.last_reason),
-        )
-
-    def _drain(self, name: str) -> None:
-        worker = self.fleet.workers.get(name)
-        if worker is not None:
-            worker.draining = True
-            self.fleet.refresh(worker)
-
-    # The queue.
-
-    def _queue(self, group: Group, now: float) -> None:
-        group.phase = Phase.QUEUED
-        self.dispatcher.push(group, now)
-        self._do(do.Publish(tuple(group.operations), do.Stage.QUEUED))
-
-    def _requeue(self, group: Group, reason: str, now: float) -> None:
-        attempt = group.attempts
-        self._release(group)
-        group.last_reason = group.last_reason or reason
-        self._do(do.Persist((do.Row("requeued", group.id, attempt),)))
-        self._queue(group, now)
-        self._dispatch(self.fleet.shapes[group.shape], now)
-
-    def _release(self, group: Group) -> None:
-        """Ends the live attempt, whatever its worker thinks of it."""
-        lease = group.lease
-        if lease is None:
-            return
-        self.dispatcher.settled(group)
-        group.lease = None
-        worker = self._worker(lease.worker, lease.incarnation)
-        if worker is not None:
-            self.fleet.give_back(worker, lease.id, self.fleet.shapes[group.shape])
-
-    def _dispatch(self, shape: Shape, now: float) -> None:
-        self._commands += self.dispatcher.dispatch(shape, self.groups, now)
-
-    def _fill(self, name: str, now: float) -> None:
-        """Gives a worker that has room what it can take."""
-        worker = self.fleet.workers.get(name)
-        if worker is None or worker.room <= 0:
-            return
-        for number in sorted(worker.shapes):
-            if self.fleet.shapes[number].groups:
-                self._dispatch(self.fleet.shapes[number], now)
-        if worker.free_slots > 0:
-            self._commands += self.dispatcher.rebalance(worker, self.groups)
-
-    def _finish(
-        self,
-        group: Group,
-        ending: do.Ending,
-        now: float,
-        *,
-        code: Code | None = None,
-        message: str = "",
-        explanation: str = "",
-    ) -> None:
-        if group.phase is Phase.QUEUED:
-            self.dispatcher.remove(group)
-        self._release(group)
-        identity = (group.spec.instance, group.spec.key)
-        if self._merging.get(identity) == group.id:
-            del self._merging[identity]
-        self.fleet.shapes[group.shape].groups.discard(group.id)
-        del self.groups[group.id]
-        operations = tuple(group.operations)
-        for operation in operations:
-            self.operations.finish(operation, now)
-        if ending is not do.Ending.CACHED:
-            self._do(do.Persist((do.Row("finished", group.id, group.attempts),)))
-        self._do(do.Finish(operations, group.id, ending, code, message, explanation))
-
-    # Time.
-
-    def _tick(self, event: on.Tick, now: float) -> None:
-        limit = self._options.lease_timeout + event.lag
-        for worker in list(self.fleet.workers.values()):
-            silent = now - worker.seen_at
-            if silent > limit:
-                self._lose(worker, f"nothing was heard of it for {silent:.0f} s", now)
-        for shape in list(self.fleet.shapes.values()):
-            self._tick_shape(shape, now)
-        expired = self.operations.expire(now)
-        if expired:
-            self._do(do.Expire(expired))
-        if now - self._touched_at >= self._options.touch_interval:
-            self._touched_at = now
-            if self.groups:
-                self._do(do.Touch(tuple(self.groups)))
-
-    def _tick_shape(self, shape: Shape, now: float) -> None:
-        if not shape.groups:
-            if len(self.fleet.shapes) > _MAX_IDLE_SHAPES:
-                self.fleet.drop_shape(shape)
-            return
-        if shape.barren_since is None:
-            return
-        due = now - self._options.unsatisfiable_grace
-        overdue = [
-            group
-            for group in (self.groups[name] for name in shape.groups)
-            if group.phase is Phase.QUEUED and max(shape.barren_since, group.submitted_at) <= due
-        ]
-        if overdue:
-            refusal = unsatisfiable(shape, self.fleet)
-            for group in overdue:
-                self._finish(
-                    group,
-                    do.Ending.FAILED,
-                    now,
-                    code=refusal.code,
-                    message=refusal.message,
-                    explanation=refusal.explanation,
-                )
-
-    # Looking things up.
-
-    def _live(self, name: str, incarnation: str, lease: str) -> Group | None:
-        """The group whose live attempt this lease is."""
-        worker = self._worker(name, incarnation)
-        group = self.groups.get(worker.leases.get(lease, "")) if worker is not None else None
-        return group if group is not None and group.lease and group.lease.id == lease else None
-
-    def live_group(self, name: str, incarnation: str, lease: str) -> Group | None:
-        """The group that waits for the result of this very lease, or None."""
-        return self._live(name, incarnation, lease)
-
-    def _worker(self, name: str, incarnation: str) -> Worker | None:
-        worker = self.fleet.workers.get(name)
-        return worker if worker is not None and worker.incarnation == incarnation else None
-
-    def _do(self, command: do.Command) -> None:
-        self._commands.append(command)
 
     @property
     def queued(self) -> int:
         """How many groups wait for a worker."""
         return self.dispatcher.queued
 
-    def validate(self) -> None:
-        """Raises AssertionError if an invariant is broken; for tests."""
-        for group in self.groups.values():
-            assert group.operations, f"{group.id} runs for nobody"
-            assert (group.phase is Phase.LEASED) == (group.lease is not None), group
-            shape = self.fleet.shapes[group.shape]
-            assert group.id in shape.groups
-            if group.lease is not None:
-                worker = self.fleet.workers[group.lease.worker]
-                assert worker.leases[group.lease.id] == group.id
-                assert worker.name in shape.workers, "leased to a worker that does not match"
-            for operation in group.operations:
-                assert self.operations.group_of(operation) == group.id
-        for worker in self.fleet.workers.values():
-            assert len(worker.leases) <= worker.slots + worker.prefetch
-            for lease, name in worker.leases.items():
-                live = self.groups[name].lease
-                assert live is not None
-                assert live.id == lease
-        for identity, name in self._merging.items():
-            assert (self.groups[name].spec.instance, self.groups[name].spec.key) == identity
-        assert self.queued == sum(g.phase is Phase.QUEUED for g in self.groups.values())
+    def live_group(self, name: str, incarnation: str, lease: str) -> Group | None:
+        """The group that waits for the result of this very lease, or None."""
+        held = self._lease(name, incarnation, lease)
+        return None if held is None else held.group
 
+    # Clients.
 
-def _stage(group: Group) -> do.Stage:
-    if group.phase is Phase.LOOKING_UP:
-        return do.Stage.CACHE_CHECK
-    lease = group.lease
-    started = lease is not None and lease.state.value >= on.LeaseState.RUNNING.value
-    return do.Stage.EXECUTING if started else do.Stage.QUEUED
+    def _submitted(self, event: on.Submitted, now: float) -> None:
+        spec = event.spec
+        identity = (spec.instance, spec.key)
+        group = self.merging.get(identity) if spec.merges else None
+        if group is not None and group.phase is Phase.STORING and not spec.looks_up:
+            # The result may be visible already, and this caller wants a newer one (EXE-09).
+            group = None
+        if group is None:
+            self._new_group(event, now)
+            return
+        group.operations[event.operation] = spec.looks_up
+        self.operations.add(event.operation, group)
+        if group.phase is not Phase.LOOKING_UP:
+            self._persist(do.FactKind.JOINED, group, (event.operation,))
+        self._do(do.Publish((event.operation,), group.stage))
+        if spec.priority < group.priority:
+            group.priority = spec.priority
+            if group.phase is Phase.QUEUED:
+                self.dispatcher.withdraw(group)
+                self._enqueue(group, now)
+
+    def _new_group(self, event: on.Submitted, now: float) -> None:
+        spec = event.spec
+        group = Group(event.group, spec, Phase.LOOKING_UP, spec.priority)
+        group.operations[event.operation] = spec.looks_up
+        self.groups[group.id] = group
+        self._agenda.add(group.id, now)
+        self.operations.add(event.operation, group)
+        if spec.merges:
+            # Registered before the look-up, so that no twin slips in between.
+            self.merging[spec.instance, spec.key] = group
+        if spec.looks_up:
+            self._do(do.Publish((event.operation,), do.Stage.CACHE_CHECK))
+            self._do(do.LookUp(group.id))
+        else:
+            self._admit(group, now)
+
+    def _rejected(self, event: on.Rejected, now: float) -> None:
+        self.operations.keep(event.operation, now, event.weight)
+
+    def _looked_up(self, event: on.LookedUp, now: float) -> None:
+        group = self.groups.get(event.group)
+        if group is None or group.phase is not Phase.LOOKING_UP:
+            return
+        served = tuple(name for name, cached in group.operations.items() if cached)
+        if event.hit and served:
+            self._finish(group, served, do.Ending.CACHED, now, weight=event.weight)
+        if group.operations:
+            self._admit(group, now)
+
+    def _admit(self, group: Group, now: float) -> None:
+        self._persist(do.FactKind.QUEUED, group, tuple(group.operations))
+        self._enqueue(group, now)
+
+    def _cancelled(self, event: on.Cancelled, now: float) -> None:
+        group = self.operations.group_of(event.operation)
+        # A result that is being stored came first; it is the answer in a moment.
+        if group is None or group.phase is Phase.STORING:
+            return
+        if len(group.operations) == 1:
+            self._abandon(group, _CANCELLED)
+        self._finish(
+            group,
+            (event.operation,),
+            do.Ending.CANCELLED,
+            now,
+            code=Code.CANCELLED,
+            message=_CANCELLED,
+        )
+
+    def _abandon(self, group: Group, reason: str) -> None:
+        """Ends what is done for a group; the worker keeps the lease until the process is dead."""
+        lease = group.lease
+        if group.phase is Phase.QUEUED:
+            self.dispatcher.withdraw(group)
+        if lease is not None:
+            group.lease = lease.group = None
+            self.dispatcher.settle(lease)
+            self._revoke(lease, reason)
+
+    def _forgotten(self, event: on.Forgotten, _now: float) -> None:
+        if self.operations.forget(event.operation):
+            self._do(do.Persist((do.Fact(do.FactKind.EXPIRED, operations=(event.operation,)),)))
+            self._do(do.Expire((event.operation,)))
+
+    # Workers.
+
+    def _joined(self, event: on.WorkerJoined, now: float) -> None:
+        worker = self.fleet.workers.get(event.name)
+        if worker is not None and worker.incarnation != event.incarnation:
+            self._lose(worker, "it was started anew", now)
+            worker = None
+        if worker is None:
+            worker = self.fleet.join(event, self._heard(now))
+        else:
+            self.fleet.rejoin(worker, event, now)
+            worker.heard_at = self._heard(now)
+        worker.is_connected, worker.has_stated = True, False
+        self.fleet.refresh(worker)
+
+    def _stated(self, event: on.WorkerStated, now: float) -> None:
+        worker = self._worker(event.name, event.incarnation)
+        if worker is None:
+            self._do(do.Dismiss(event.name, event.incarnation, "its leases were given away"))
+            return
+        is_first, worker.has_stated = not worker.has_stated, True
+        worker.heard_at = self._heard(now)
+        worker.draining = worker.draining or event.draining
+        worker.unhealthy = event.unhealthy
+        self.fleet.refresh(worker)
+        # Leases may be on their way while the worker speaks. They are not when the stream is new,
+        # nor when it has had time to deliver; and one that drains never takes them.
+        settled = now if is_first or event.draining else now - self._options.statement_interval
+        for lease in list(worker.leases.values()):
+            state = event.leases.get(lease.id)
+            if state is not None:
+                self._progressed(lease, state)
+            elif lease.leased_at <= settled:
+                self._vanished(lease, now, is_innocent=is_first or event.draining)
+        self._fill(worker, now)
+
+    def _progressed(self, lease: LiveLease, state: on.LeaseState) -> None:
+        had_started, lease.state = lease.has_started, state
+        group = lease.group
+        if group is None:
+            if state is not on.LeaseState.DONE:
+                self._revoke(lease, "nobody waits for it any more")
+        elif lease.has_started and not had_started:
+            self.dispatcher.settle(lease)
+            self._do(do.Publish(tuple(group.operations), do.Stage.EXECUTING))
+
+    def _vanished(self, lease: LiveLease, now: float, *, is_innocent: bool) -> None:
+        """A worker does not have a lease that it was given."""
+        group = self._end(lease)
+        if group is None:
+            return
+        reason = f"worker {lease.worker.name} did not get it"
+        if is_innocent:
+            self._requeue(group, reason, now)
+        else:
+            self._blame(group, lease.worker, reason, now)
+
+    def _disconnected(self, event: on.WorkerDisconnected, _now: float) -> None:
+        worker = self._worker(event.name, event.incarnation)
+        if worker is not None:
+            worker.is_connected = worker.has_stated = False
+            self.fleet.refresh(worker)
+
+    def _lost(self, event: on.WorkerLost, now: float) -> None:
+        worker = self._worker(event.name, event.incarnation)
+        if worker is not None:
+            self._lose(worker, event.reason, now)
+
+    def _lose(self, worker: Worker, reason: str, now: float) -> None:
+        self._do(do.Dismiss(worker.name, worker.incarnation, reason))
+        worker.is_connected = False
+        groups = [self._end(lease) for lease in list(worker.leases.values())]
+        self.fleet.leave(worker, now)
+        for group in groups:
+            if group is not None:
+                self._blame(group, worker, f"worker {worker.name} was lost: {reason}", now)
+
+    def _drain_requested(self, event: on.DrainRequested, _now: float) -> None:
+        worker = self.fleet.workers.get(event.name)
+        if worker is not None:
+            worker.draining = True
+            self.fleet.refresh(worker)
+
+    # Results.
+
+    def _completed(self, event: on.Completed, now: float) -> None:
+        worker = self._worker(event.name, event.incarnation)
+        if worker is not None:
+            worker.heard_at = self._heard(now)
+        lease = self._lease(event.name, event.incarnation, event.lease)
+        if lease is None:
+            if event.lease not in self.storing:
+                self._do(do.Acknowledge(event.name, event.incarnation, event.lease))
+            return
+        group = self._end(lease)
+        if group is None:
+            self._acknowledge(lease)
+        elif event.succeeded or (event.culprit is on.Culprit.ACTION and not event.revoked):
+            self._accept(group, lease, event, now)
+        else:
+            self._retry(group, lease, event, now)
+            self._acknowledge(lease)
+        self._fill(lease.worker, now)
+
+    def _accept(self, group: Group, lease: LiveLease, event: on.Completed, now: float) -> None:
+        group.delivered, group.weight = lease, event.weight
+        if not event.caches:
+            self._deliver(group, now)
+            return
+        group.phase = Phase.STORING
+        self.storing[lease.id] = group
+        self._do(do.Store(group.id))
+
+    def _stored(self, event: on.Stored, now: float) -> None:
+        group = self.groups.get(event.group)
+        if group is None or group.phase is not Phase.STORING or group.delivered is None:
+            return
+        del self.storing[group.delivered.id]
+        self._deliver(group, now)
+
+    def _deliver(self, group: Group, now: float) -> None:
+        lease = group.delivered
+        assert lease is not None
+        self._finish(group, tuple(group.operations), do.Ending.RAN, now, weight=group.weight)
+        self._acknowledge(lease)
+
+    def _retry(self, group: Group, lease: LiveLease, event: on.Completed, now: float) -> None:
+        if event.revoked and lease.stolen_for:
+            self._requeue(group, "it was taken back for another worker", now)
+        elif event.culprit is on.Culprit.CAS:
+            group.cas_failures += 1
+            group.last_reason = f"the content-addressable storage failed: {event.reason}"
+            if group.cas_failures >= self._options.max_cas_failures:
+                self._give_up(group, f"The action was given up: {group.last_reason}", now)
+            else:
+                self._rest(group, now)
+        else:
+            why = event.reason or "it gave the action back"
+            reason = f"worker {lease.worker.name} failed: {why}"
+            self._blame(group, lease.worker, reason, now)
+
+    def _blame(self, group: Group, worker: Worker, reason: str, now: float) -> None:
+        group.failures += 1
+        group.bad_workers.add(worker.name)
+        if group.failures < self._options.max_attempts:
+            self._requeue(group, reason, now)
+        else:
+            self._give_up(group, lost(group.failures, reason), now)
+
+    def _give_up(self, group: Group, message: str, now: float) -> None:
+        self._finish(
+            group,
+            tuple(group.operations),
+            do.Ending.FAILED,
+            now,
+            code=Code.UNAVAILABLE,
+            message=message,
+        )
+
+    # The queue.
+
+    def _enqueue(self, group: Group, now: float) -> None:
+        spec = group.spec
+        excluded = frozenset(group.bad_workers)
+        shape = self.fleet.intern(spec.instance, spec.requirement, excluded, now)
+        self.dispatcher.push(group, shape, now)
+        self._do(do.Publish(tuple(group.operations), do.Stage.QUEUED))
+        self._dispatch((shape,), now)
+
+    def _requeue(self, group: Group, reason: str, now: float) -> None:
+        group.last_reason = reason
+        self._persist(do.FactKind.REQUEUED, group)
+        self._enqueue(group, now)
+
+    def _rest(self, group: Group, now: float) -> None:
+        """Queues a group again after a while, ever longer: the CAS may need the time."""
+        seconds = min(_REST_SECONDS * 2**group.cas_failures, _MAX_REST_SECONDS)
+        group.phase = Phase.RESTING
+        self._persist(do.FactKind.REQUEUED, group)
+        self._do(do.Publish(tuple(group.operations), do.Stage.QUEUED))
+        self._agenda.rest(group.id, now + seconds)
+
+    def _dispatch(self, shapes: Iterable[Shape], now: float) -> None:
+        self._commands += self.dispatcher.dispatch(shapes, now)
+
+    def _fill(self, worker: Worker, now: float) -> None:
+        """Gives a worker that has room what it can take."""
+        if not worker.takes_leases or worker.free_slots + worker.prefetch <= 0:
+            return
+        self._dispatch([shape for shape in worker.shapes.values() if shape.queue], now)
+        if worker.free_slots > worker.expected:
+            self._commands += self.dispatcher.steal(worker)
+
+    def _end(self, lease: LiveLease) -> Group | None:
+        """Ends an attempt, and answers the group that is left without one."""
+        self.dispatcher.end(lease)
+        group, lease.group = lease.group, None
+        if group is not None:
+            group.lease = None
+        return group
+
+    def _finish(
+        self,
+        group: Group,
+        operations: tuple[str, ...],
+        ending: do.Ending,
+        now: float,
+        *,
+        code: Code | None = None,
+        message: str = "",
+        explanation: str = "",
+        weight: int = 0,
+    ) -> None:
+        """Ends operations of a group; the group ends with its last one."""
+        for operation in operations:
+            del group.operations[operation]
+            self.operations.finish(operation, now, weight)
+        has_ended = not group.operations
+        if has_ended:
+            identity = (group.spec.instance, group.spec.key)
+            if self.merging.get(identity) is group:
+                del self.merging[identity]
+            del self.groups[group.id]
+            self._agenda.remove(group.id)
+        # A cached result can be looked up again: nothing is lost with it.
+        if ending is not do.Ending.CACHED:
+            self._persist(do.FactKind.FINISHED, group, operations, ended=has_ended)
+        self._do(
+            do.Finish(
+                operations, group.id, ending, code, message, explanation, group_ended=has_ended
+            )
+        )
+
+    # Time.
+
+    def _tick(self, event: on.Tick, now: float) -> None:
+        self._stalled += event.lag
+        heard = self._heard(now)
+        for worker in list(self.fleet.workers.values()):
+            silent = heard - worker.heard_at
+            if silent > self._options.lease_timeout:
+                self._lose(worker, f"nothing was heard of it for {silent:.0f} s", now)
+        for name in self._agenda.rested(now):
+            group = self.groups.get(name)
+            if group is not None and group.phase is Phase.RESTING:
+                self._enqueue(group, now)
+        queues = [shape for shape in self.fleet.shapes.values() if shape.queue]
+        for shape in queues:
+            if shape.barren_since is not None:
+                self._refuse(shape, shape.barren_since, now)
+        # A placement policy may have let jobs wait.
+        self._dispatch(queues, now)
+        due = self._agenda.to_touch(now)
+        if due:
+            self._do(do.Touch(due))
+        expired = self.operations.expire(now)
+        if expired:
+            self._do(do.Persist((do.Fact(do.FactKind.EXPIRED, operations=expired),)))
+            self._do(do.Expire(expired))
+
+    def _refuse(self, shape: Shape, barren_since: float, now: float) -> None:
+        """Ends what has waited too long for a worker that could run it (EXE-18, EXE-19)."""
+        due = now - self._options.unsatisfiable_grace
+        if barren_since > due:
+            return
+        refusal = unsatisfiable(shape, self.fleet)
+        for group in list(shape.queue.values()):
+            if group.queued_at > due:
+                break
+            self.dispatcher.withdraw(group)
+            self._finish(
+                group,
+                tuple(group.operations),
+                do.Ending.FAILED,
+                now,
+                code=refusal.code,
+                message=refusal.message,
+                explanation=refusal.remedy,
+            )
+
+    def _heard(self, now: float) -> float:
+        """The time without that in which the scheduler itself stood still."""
+        return now - self._stalled
+
+    # What it says.
+
+    def _do(self, command: do.Command) -> None:
+        self._commands.append(command)
+
+    def _persist(
+        self,
+        kind: do.FactKind,
+        group: Group,
+        operations: tuple[str, ...] = (),
+        *,
+        ended: bool = False,
+    ) -> None:
+        fact = do.Fact(kind, group.id, operations, group.attempts, group.failures, ended=ended)
+        self._do(do.Persist((fact,)))
+
+    def _revoke(self, lease: LiveLease, reason: str) -> None:
+        worker = lease.worker
+        self._do(do.Revoke(worker.name, worker.incarnation, lease.id, reason, kill=True))
+
+    def _acknowledge(self, lease: LiveLease) -> None:
+        self._do(do.Acknowledge(lease.worker.name, lease.worker.incarnation, lease.id))
+
+    # Looking things up.
+
+    def _worker(self, name: str, incarnation: str) -> Worker | None:
+        worker = self.fleet.workers.get(name)
+        return worker if worker is not None and worker.incarnation == incarnation else None
+
+    def _lease(self, name: str, incarnation: str, lease: str) -> LiveLease | None:
+        worker = self._worker(name, incarnation)
+        return None if worker is None else worker.leases.get(lease)

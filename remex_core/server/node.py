@@ -165,7 +165,7 @@ class Node:
             scheduler = await self._start_scheduler(instances)
             handlers |= ExecutionService(instances, scheduler).handlers()
             handlers |= OperationsService(scheduler).handlers()
-            await self._serve_workers(instances, scheduler, transport)
+            await self._serve_workers(scheduler, transport)
             handlers |= wrong_port(self.addresses.worker_api)
         admin = AdminService(
             sorted(self.settings.roles), self.settings.transport, SYSTEM, self._scheduler
@@ -195,10 +195,8 @@ class Node:
         self._scheduler = scheduler
         return scheduler
 
-    async def _serve_workers(
-        self, instances: Instances, scheduler: Scheduler, transport: Transport
-    ) -> None:
-        service = WorkerApiService(instances, scheduler)
+    async def _serve_workers(self, scheduler: Scheduler, transport: Transport) -> None:
+        service = WorkerApiService(scheduler)
         handlers = {**service.handlers(), **self._health.handlers()}
         server = await self._serve(transport, self.settings.listen.worker_api, handlers)
         self.addresses.worker_api = server.address

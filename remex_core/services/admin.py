@@ -12,12 +12,12 @@ from remex_core.scheduler.groups import Group, Phase
 from remex_core.wire import methods
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from remex_core.clock import Clock
     from remex_core.scheduler.engine import Scheduler
     from remex_core.scheduler.records import OperationRecord
-    from remex_core.wire.call import Call
+    from remex_core.wire.call import Call, Handler
     from remex_core.wire.methods import Method
 
 _MAX_PAGE: Final = 1000
@@ -35,14 +35,13 @@ class AdminService:
         self._started_at = clock.monotonic()
         self._scheduler = scheduler
 
-    def handlers(self) -> Mapping[Method[Any, Any], Callable[..., Any]]:
+    def handlers(self) -> Mapping[Method[Any, Any], Handler]:
         """The handlers by method; without a scheduler only those that make sense."""
-        status = {methods.GET_STATUS: self.get_status}
         if self._scheduler is None:
-            return status
+            return {methods.GET_STATUS: self.get_status}
         service = _SchedulerAdmin(self._scheduler)
         return {
-            **status,
+            methods.GET_STATUS: self.get_status,
             methods.LIST_WORKERS: service.list_workers,
             methods.LIST_QUEUE: service.list_queue,
             methods.EXPLAIN_OPERATION: service.explain_operation,
@@ -137,15 +136,18 @@ class _SchedulerAdmin:
 
     def _explain(self, record: OperationRecord) -> tuple[admin.OperationState, str]:
         state = self._scheduler.state
-        group = state.groups.get(state.operations.group_of(record.name) or "")
+        group = state.operations.group_of(record.name)
         if group is None:
             return admin.COMPLETED, "It is complete."
-        return self._state(group), explain(group, state.fleet)
+        return _state(group), explain(group, state.fleet)
 
-    def _state(self, group: Group) -> admin.OperationState:
-        if group.phase is Phase.LEASED:
-            return admin.RUNNING
-        shape = self._scheduler.state.fleet.shapes[group.shape]
-        if not shape.workers:
-            return admin.UNSATISFIABLE
-        return admin.RUNNABLE if shape.roomy else admin.WAITING_FOR_CAPACITY
+
+def _state(group: Group) -> admin.OperationState:
+    shape = group.shape
+    if group.phase in {Phase.LEASED, Phase.STORING}:
+        return admin.RUNNING
+    if group.phase is not Phase.QUEUED or shape is None:
+        return admin.WAITING_FOR_CAPACITY if group.phase is Phase.RESTING else admin.RUNNABLE
+    if not shape.workers:
+        return admin.UNSATISFIABLE
+    return admin.RUNNABLE if shape.has_room else admin.WAITING_FOR_CAPACITY

@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
 
-from remex_core.errors import (
-    BlobNotFound,
-    InvalidArgument,
-    MissingBlobs,
-    OperationNotFound,
-    RemexError,
-    Unavailable,
-    Unimplemented,
-)
-from remex_core.platform import requirement
-from remex_core.proto import operations, reapi
+from remex_core.errors import OperationNotFound, RemexError, Unavailable, Unimplemented
+from remex_core.proto import reapi
 from remex_core.scheduler.events import ActionSpec
-from remex_core.scheduler.records import Submission
-from remex_core.services.blobs import read_blobs
 from remex_core.services.inlining import inline_outputs
 from remex_core.services.operation_messages import operation_message
+from remex_core.services.submissions import read_submission
 from remex_core.wire import methods
-from remex_core.wire.status import to_status
-from remex_core.worker.command import parse_action, parse_command
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
-    from remex_core.digest import Key, KeyMaker
+    from remex_core.proto import operations
     from remex_core.scheduler.engine import Scheduler
     from remex_core.scheduler.records import OperationRecord
-    from remex_core.services.instances import Instance, Instances
-    from remex_core.wire.call import Call
+    from remex_core.services.instances import Instances
+    from remex_core.wire.call import Call, Handler
     from remex_core.wire.methods import Method
-
-_MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 
 
 class ExecutionService:
@@ -44,7 +31,7 @@ class ExecutionService:
         self._instances = instances
         self._scheduler = scheduler
 
-    def handlers(self) -> Mapping[Method[Any, Any], Callable[..., Any]]:
+    def handlers(self) -> Mapping[Method[Any, Any], Handler]:
         """The handlers by method."""
         return {
             methods.EXECUTE: self.execute,
@@ -73,11 +60,17 @@ class ExecutionService:
         digest = request.action_digest
         maker = instance.functions.for_request(request.digest_function, (digest.hash,))
         key = maker.key(digest.hash, digest.size_bytes)
-        record = await self._submit(call, request, instance, maker, key)
-        async for state in self._follow(record):
-            if state.done:
-                state = await self._inlined(record, request, instance, maker)  # noqa: PLW2901
-            yield state
+        try:
+            submission = await read_submission(
+                instance, maker, key, call, request, self._scheduler.options
+            )
+        except RemexError as error:
+            record = self._scheduler.reject(ActionSpec(instance.name, key), error)
+        else:
+            record = self._scheduler.submit(submission)
+        async with aclosing(self._follow(record)) as states:
+            async for state in states:
+                yield state
 
     async def wait_execution(
         self, _call: Call, request: reapi.WaitExecutionRequest
@@ -93,124 +86,34 @@ class ExecutionService:
                 f"There is no operation {request.name!r}; finished ones are kept for a while.",
                 hint="Call Execute again.",
             )
-        async for state in self._follow(record):
-            yield state
-
-    async def _submit(
-        self,
-        call: Call,
-        request: reapi.ExecuteRequest,
-        instance: Instance,
-        maker: KeyMaker,
-        key: Key,
-    ) -> OperationRecord:
-        bare = ActionSpec(instance.name, key)
-        try:
-            submission = await self._read_action(call, request, instance, maker, key)
-        except RemexError as error:
-            response = reapi.ExecuteResponse(status=to_status(error), message=error.hint)
-            return self._scheduler.reject(bare, response)
-        return self._scheduler.submit(submission)
-
-    async def _read_action(
-        self,
-        call: Call,
-        request: reapi.ExecuteRequest,
-        instance: Instance,
-        maker: KeyMaker,
-        key: Key,
-    ) -> Submission:
-        """The submission that a request asks for.
-
-        Raises:
-            MissingBlobs: if the Action or Command is not in the CAS (EXE-13).
-            InvalidArgument: if either breaks a rule (EXE-17, EXE-27).
-        """
-        action_bytes = await _read(instance, key)
-        action = parse_action(action_bytes)
-        command_key = maker.key(action.command_digest.hash, action.command_digest.size_bytes)
-        # Checked here as well: a digest that cannot be one must not reach a worker.
-        root = maker.key(action.input_root_digest.hash, action.input_root_digest.size_bytes)
-        timeout = self._timeout(action)
-        command_bytes = await _read(instance, command_key)
-        platform = action.platform if action.HasField("platform") else None
-        command = parse_command(command_bytes, platform)
-        metadata = call.request_metadata
-        spec = ActionSpec(
-            instance=instance.name,
-            key=key,
-            requirement=requirement(
-                (name, value) for name, values in command.properties.items() for value in values
-            ),
-            priority=request.execution_policy.priority,
-            merges=not action.do_not_cache,
-            looks_up=not (request.skip_cache_lookup or action.do_not_cache),
-            invocation="" if metadata is None else metadata.tool_invocation_id,
-            input_root=root.hash,
-        )
-        return Submission(
-            spec=spec,
-            action=action_bytes,
-            command=command_bytes,
-            timeout=timeout,
-            caches=not action.do_not_cache,
-            traceparent=call.traceparent,
-            request_metadata=b"" if metadata is None else metadata.SerializeToString(),
-        )
-
-    def _timeout(self, action: reapi.Action) -> float | None:
-        """The time limit of an action in seconds; 0 counts as none given (EXE-27)."""
-        options = self._scheduler.options
-        seconds = action.timeout.seconds + action.timeout.nanos / 1e9
-        if seconds < 0:
-            raise InvalidArgument(f"The action's timeout of {seconds:g} s is negative.")
-        if not seconds:
-            return options.default_timeout
-        if options.max_timeout is not None and seconds > options.max_timeout:
-            raise InvalidArgument(
-                f"The action's timeout of {seconds:g} s is over the {options.max_timeout:g} s "
-                f"that are allowed here.",
-                hint="Ask for less, or raise scheduler.max_timeout.",
-            )
-        return seconds
+        async with aclosing(self._follow(record)) as states:
+            async for state in states:
+                yield state
 
     async def _follow(self, record: OperationRecord) -> AsyncGenerator[operations.Operation]:
-        """The operation's states until it is done; repeated when nothing happens (EXE-35)."""
-        while True:
+        """The operation's states until it is done; repeated when nothing happens (EXE-35).
+
+        Raises:
+            Unavailable: if the scheduler stops before it is done (OP-05).
+        """
+        while not record.is_done:
             version = record.version
-            state = operation_message(record)
-            yield state
-            if state.done:
-                return
+            yield operation_message(record)
             await record.wait(version, self._scheduler.options.update_interval)
             if self._scheduler.is_stopping and not record.is_done:
                 raise Unavailable(
                     "The scheduler is stopping; the operation is not done.",
                     hint="Call WaitExecution or Execute again in a moment.",
                 )
+        yield operation_message(record, await self._inlined(record))
 
-    async def _inlined(
-        self,
-        record: OperationRecord,
-        request: reapi.ExecuteRequest,
-        instance: Instance,
-        maker: KeyMaker,
-    ) -> operations.Operation:
-        """The done operation, with the outputs that the request wants inside it (EXE-32)."""
-        wants = request.inline_stdout or request.inline_stderr or request.inline_output_files
-        if not wants or record.response is None:
-            return operation_message(record)
+    async def _inlined(self, record: OperationRecord) -> reapi.ExecuteResponse | None:
+        """The response with the outputs that the client wants inside it, if any (EXE-32)."""
+        if record.inline is None or record.response is None:
+            return None
+        instance = self._instances.resolve(record.spec.instance)
+        maker = instance.functions.for_name(record.spec.key.function)
         response = reapi.ExecuteResponse()
         response.CopyFrom(record.response)
-        await inline_outputs(instance.cas, maker, request, response.result)
-        return operation_message(record, response)
-
-
-async def _read(instance: Instance, key: Key) -> bytes:
-    values = await read_blobs(instance.cas, (key,), max_bytes=_MAX_MESSAGE_BYTES)
-    value = values[key]
-    if isinstance(value, BlobNotFound):
-        raise MissingBlobs((key,)) from value
-    if isinstance(value, RemexError):
-        raise value
-    return value
+        await inline_outputs(instance.cas, maker, record.inline, response.result)
+        return response

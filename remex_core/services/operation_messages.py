@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from remex_core.digest import FUNCTIONS
 from remex_core.proto import operations, reapi
 
 if TYPE_CHECKING:
     from remex_core.scheduler.records import OperationRecord
-
-_MAX_RESPONSE_BYTES: Final = 3 * 1024 * 1024
 
 
 def operation_message(
@@ -21,9 +19,10 @@ def operation_message(
     `error` is never set (EXE-03): what went wrong stands in the response (EXE-21).
     """
     response = response or record.response
-    operation = operations.Operation(name=record.name, done=response is not None)
+    operation = operations.Operation(name=record.name)
     operation.metadata.Pack(_metadata(record, response))
     if response is not None:
+        operation.done = True
         operation.response.Pack(response)
     return operation
 
@@ -32,19 +31,18 @@ def _metadata(
     record: OperationRecord, response: reapi.ExecuteResponse | None
 ) -> reapi.ExecuteOperationMetadata:
     key = record.spec.key
+    # The numbers of our stages and functions are those of the protocol.
     metadata = reapi.ExecuteOperationMetadata(
-        stage=reapi.ExecutionStage.Value.Name(record.stage.value)
-        if response is None
-        else "COMPLETED",
-        digest_function=reapi.DigestFunction.Value.Name(FUNCTIONS[key.function].number),
+        stage=record.stage.value,  # type: ignore[arg-type]
+        action_digest=reapi.Digest(hash=key.hash, size_bytes=key.size),
+        digest_function=FUNCTIONS[key.function].number,  # type: ignore[arg-type]
     )
-    metadata.action_digest.hash = key.hash
-    metadata.action_digest.size_bytes = key.size
     partial = metadata.partial_execution_metadata
     if response is not None:
         partial.CopyFrom(response.result.execution_metadata)
     else:
-        partial.queued_timestamp.FromNanoseconds(int(record.created_at * 1e9))
+        queued_at = record.created_at if record.group is None else record.group.queued_at
+        partial.queued_timestamp.FromNanoseconds(int(queued_at * 1e9))
         if record.group is not None:
             partial.worker = record.group.worker
     return metadata

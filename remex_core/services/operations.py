@@ -13,11 +13,11 @@ from remex_core.services.operation_messages import operation_message
 from remex_core.wire import methods
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from remex_core.scheduler.engine import Scheduler
     from remex_core.scheduler.records import OperationRecord
-    from remex_core.wire.call import Call
+    from remex_core.wire.call import Call, Handler
     from remex_core.wire.methods import Method
 
 _MAX_PAGE: Final = 500
@@ -31,17 +31,17 @@ class OperationsService:
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
 
-    def handlers(self) -> Mapping[Method[Any, Any], Callable[..., Any]]:
+    def handlers(self) -> Mapping[Method[Any, Any], Handler]:
         """The handlers by method."""
         return {
-            methods.LIST_OPERATIONS: self.list,
-            methods.GET_OPERATION: self.get,
-            methods.CANCEL_OPERATION: self.cancel,
-            methods.DELETE_OPERATION: self.delete,
-            methods.WAIT_OPERATION: self.wait,
+            methods.LIST_OPERATIONS: self.list_operations,
+            methods.GET_OPERATION: self.get_operation,
+            methods.CANCEL_OPERATION: self.cancel_operation,
+            methods.DELETE_OPERATION: self.delete_operation,
+            methods.WAIT_OPERATION: self.wait_operation,
         }
 
-    async def list(
+    async def list_operations(
         self, _call: Call, request: operations.ListOperationsRequest
     ) -> operations.ListOperationsResponse:
         """A page of operations, the oldest first (OP-07).
@@ -53,7 +53,7 @@ class OperationsService:
             raise InvalidArgument(f"The page size {request.page_size} is negative.")
         start = _position(request.page_token)
         size = min(request.page_size or _MAX_PAGE, _MAX_PAGE)
-        records = self._scheduler.operations()
+        records = self._of_collection(request.name)
         response = operations.ListOperationsResponse()
         used = 0
         for record in records[start : start + size]:
@@ -67,13 +67,13 @@ class OperationsService:
             response.next_page_token = base64.urlsafe_b64encode(str(end).encode()).decode()
         return response
 
-    async def get(
+    async def get_operation(
         self, _call: Call, request: operations.GetOperationRequest
     ) -> operations.Operation:
         """The latest state (OP-06)."""
         return operation_message(self._find(request.name))
 
-    async def cancel(
+    async def cancel_operation(
         self, _call: Call, request: operations.CancelOperationRequest
     ) -> empty_pb2.Empty:
         """Ends an operation; one that is done stays as it is (OP-08)."""
@@ -82,15 +82,15 @@ class OperationsService:
             self._scheduler.cancel(request.name)
         return empty_pb2.Empty()
 
-    async def delete(
+    async def delete_operation(
         self, _call: Call, request: operations.DeleteOperationRequest
     ) -> empty_pb2.Empty:
-        """Forgets the result of a finished operation; one that runs goes on (OP-07)."""
-        if self._find(request.name).is_done:
-            self._scheduler.forget(request.name)
+        """Forgets an operation and its result; if it is not done, it goes on (OP-07)."""
+        self._find(request.name)
+        self._scheduler.forget(request.name)
         return empty_pb2.Empty()
 
-    async def wait(
+    async def wait_operation(
         self, _call: Call, request: operations.WaitOperationRequest
     ) -> operations.Operation:
         """The state when the operation is done, or when the timeout is over (OP-07)."""
@@ -105,6 +105,14 @@ class OperationsService:
                 break
         return operation_message(record)
 
+    def _of_collection(self, name: str) -> list[OperationRecord]:
+        """The operations of `[instance/]operations`; without an instance, those of all."""
+        instance = name.removesuffix("operations").rstrip("/")
+        records = self._scheduler.operations()
+        if not instance:
+            return records
+        return [record for record in records if record.spec.instance == instance]
+
     def _find(self, name: str) -> OperationRecord:
         record = self._scheduler.operation(name)
         if record is None:
@@ -118,13 +126,6 @@ def _position(token: str) -> int:
     if not token:
         return 0
     try:
-        return max(
-            0,
-            int(
-                base64.urlsafe_b64decode(
-                    token.encode(),
-                )
-            ),
-        )
+        return max(0, int(base64.urlsafe_b64decode(token.encode())))
     except ValueError as error:
         raise InvalidArgument(f"The page token {token!r} is not one of this server's.") from error

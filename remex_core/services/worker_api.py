@@ -1,4 +1,4 @@
-"""The scheduler's side of a worker session."""
+"""The scheduler's side of worker sessions: who is admitted, and what goes back and forth."""
 
 from __future__ import annotations
 
@@ -8,35 +8,31 @@ import logging
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from google.protobuf.message import DecodeError
-
 from remex_core import __version__
-from remex_core.errors import Code, RemexError
+from remex_core.errors import RemexError
 from remex_core.platform import offer
-from remex_core.proto import reapi
 from remex_core.proto import worker as protocol
 from remex_core.scheduler import events as on
 from remex_core.scheduler.connections import Connection
-from remex_core.store import ops
 from remex_core.wire import methods
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
     from remex_core.scheduler.engine import Scheduler
-    from remex_core.services.instances import Instances
-    from remex_core.wire.call import Call
+    from remex_core.wire.call import Call, Handler
     from remex_core.wire.methods import Method
 
 log = logging.getLogger("remex.scheduler")
 
 PROTOCOL_VERSION: Final = 1
 MAX_INLINE_RESULT_BYTES: Final = 1024 * 1024
-_MAX_RESULT_BYTES: Final = 16 * 1024 * 1024
-_RETRY_SECONDS: Final = 2
-_LEFT: Final = "it drained and left"
 
-_REASON = protocol.Refused
+_RETRY_SECONDS: Final = 2
+_SILENT_STATEMENTS: Final = 3
+"""After so many statements that did not come, a name is free for another worker."""
+
+_LEASE_STATES: Final = {state.value: state for state in on.LeaseState}
 
 
 class WorkerApiService:
@@ -45,12 +41,11 @@ class WorkerApiService:
     `join_token` is what workers have to bring; empty admits all.
     """
 
-    def __init__(self, instances: Instances, scheduler: Scheduler, join_token: str = "") -> None:
-        self._instances = instances
+    def __init__(self, scheduler: Scheduler, join_token: str = "") -> None:
         self._scheduler = scheduler
         self._join_token = join_token
 
-    def handlers(self) -> Mapping[Method[Any, Any], Callable[..., Any]]:
+    def handlers(self) -> Mapping[Method[Any, Any], Handler]:
         """The handlers by method."""
         return {methods.WORKER_SESSION: self.session}
 
@@ -59,29 +54,43 @@ class WorkerApiService:
     ) -> AsyncGenerator[protocol.FromScheduler]:
         """One session: Hello, Welcome or Refused, and then whatever either side has to say."""
         first = await anext(messages, None)
-        hello = first.hello if first is not None and first.HasField("hello") else None
+        hello = first.hello if first is not None else protocol.Hello()
         refused = self._refusal(hello)
         if refused is not None:
-            log.warning("A worker at %s is refused: %s", call.peer, refused.message)
+            log.warning(
+                "The worker %r at %s is refused: %s", hello.name, call.peer, refused.message
+            )
             yield protocol.FromScheduler(refused=refused)
             return
-        assert hello is not None
-        connection = Connection(hello.name, hello.incarnation, hello)
-        self._scheduler.connections.add(connection)
-        connection.send(protocol.FromScheduler(welcome=self._welcome(hello)))
-        connection.heard_at = self._scheduler.clock.now()
-        self._scheduler.joined(_joined(hello))
-        log.info("Worker %s joined from %s with %d slot(s).", hello.name, call.peer, hello.slots)
+        log.info("Worker %s joins from %s with %d slot(s).", hello.name, call.peer, hello.slots)
+        connection = self._begin(hello)
         listener = asyncio.create_task(self._listen(connection, messages))
         try:
             async with aclosing(connection.outgoing()) as outgoing:
                 async for message in outgoing:
                     yield message
         finally:
-            self._scheduler.connections.remove(connection)
             listener.cancel()
             with suppress(asyncio.CancelledError):
                 await listener
+            self._scheduler.disconnected(connection)
+
+    def _begin(self, hello: protocol.Hello) -> Connection:
+        scheduler = self._scheduler
+        connection = Connection(hello.name, hello.incarnation, scheduler.clock.now())
+        scheduler.connections.add(connection)
+        connection.send(protocol.FromScheduler(welcome=self._welcome(hello)))
+        scheduler.tell(
+            on.WorkerJoined(
+                hello.name,
+                hello.incarnation,
+                offer((each.name, each.value) for each in hello.properties),
+                hello.slots,
+                max(0, hello.prefetch),
+                frozenset(hello.instances),
+            )
+        )
+        return connection
 
     async def _listen(
         self, connection: Connection, messages: AsyncIterator[protocol.FromWorker]
@@ -94,46 +103,79 @@ class WorkerApiService:
                     case "statement":
                         self._stated(connection, message.statement)
                     case "result":
-                        await self._completed(connection, message.result)
+                        self._scheduler.deliver(connection, message.result)
                     case other:
                         log.warning("Worker %s said %s out of turn.", connection.name, other)
-            statement = connection.statement
-            if statement.draining and not statement.leases:
-                self._scheduler.lost(connection.name, connection.incarnation, _LEFT)
         except RemexError as error:
             reason = error.message
         finally:
             connection.end(reason)
 
-    def _refusal(self, hello: protocol.Hello | None) -> protocol.Refused | None:
+    def _stated(self, connection: Connection, statement: protocol.Statement) -> None:
+        connection.is_leaving = statement.draining and not statement.leases
+        scheduler = self._scheduler
+        scheduler.tell(
+            on.WorkerStated(
+                connection.name,
+                connection.incarnation,
+                {
+                    # A state from a newer worker says at least that it has the lease.
+                    lease.lease_id: _LEASE_STATES.get(lease.state, on.LeaseState.ASSIGNED)
+                    for lease in statement.leases
+                },
+                statement.draining,
+                statement.unhealthy,
+            )
+        )
+        worker = scheduler.state.fleet.workers.get(connection.name)
+        if worker is None or worker.incarnation != connection.incarnation:
+            return
+        belief = protocol.Belief(
+            sequence=statement.sequence,
+            statement_sequence=statement.sequence,
+            lease_ids=worker.leases,
+            drain=worker.draining,
+            echoed_at=statement.sent_at,
+        )
+        belief.sent_at.FromNanoseconds(int(scheduler.clock.now() * 1e9))
+        connection.believe(belief)
+
+    def _refusal(self, hello: protocol.Hello) -> protocol.Refused | None:
         """Why this worker cannot be admitted, or None."""
-        if hello is None or not (hello.name and hello.incarnation and hello.slots > 0):
+        if not (hello.name and hello.incarnation and hello.slots > 0):
             return protocol.Refused(
-                reason=_REASON.MALFORMED,
+                reason=protocol.Refused.MALFORMED,
                 message="A session begins with a Hello that has a name, an incarnation and slots.",
             )
         if hello.protocol_version != PROTOCOL_VERSION:
             return protocol.Refused(
-                reason=_REASON.VERSION,
+                reason=protocol.Refused.VERSION,
                 message=f"This scheduler speaks version {PROTOCOL_VERSION} of the worker protocol, "
                 f"worker {hello.name} version {hello.protocol_version}. "
                 f"Install remex-core {__version__} there.",
             )
         if not hmac.compare_digest(hello.join_token.encode(), self._join_token.encode()):
             return protocol.Refused(
-                reason=_REASON.NOT_ADMITTED,
+                reason=protocol.Refused.NOT_ADMITTED,
                 message=f"The join token of worker {hello.name} is not this scheduler's.",
             )
-        other = self._scheduler.connections.get(hello.name)
-        if other is not None and other.incarnation != hello.incarnation:
+        if self._is_taken(hello):
             refused = protocol.Refused(
-                reason=_REASON.NAME_TAKEN,
+                reason=protocol.Refused.NAME_TAKEN,
                 message=f"Another live worker is called {hello.name}. "
                 f"Give this one a name of its own with --name.",
             )
             refused.retry_after.seconds = _RETRY_SECONDS
             return refused
         return None
+
+    def _is_taken(self, hello: protocol.Hello) -> bool:
+        """Whether another process holds the name, and is alive as far as one can tell."""
+        other = self._scheduler.connections.get(hello.name)
+        if other is None or other.incarnation == hello.incarnation:
+            return False
+        patience = _SILENT_STATEMENTS * self._scheduler.options.statement_interval
+        return self._scheduler.clock.now() - other.heard_at <= patience
 
     def _welcome(self, hello: protocol.Hello) -> protocol.Welcome:
         options = self._scheduler.options
@@ -149,82 +191,8 @@ class WorkerApiService:
         welcome.sent_at.FromNanoseconds(int(self._scheduler.clock.now() * 1e9))
         return welcome
 
-    def _stated(self, connection: Connection, statement: protocol.Statement) -> None:
-        connection.statement = statement
-        self._scheduler.stated(
-            on.WorkerStated(
-                connection.name,
-                connection.incarnation,
-                {
-                    lease.lease_id: on.LeaseState(lease.state)
-                    for lease in statement.leases
-                    if lease.state
-                },
-                statement.draining,
-                statement.unhealthy,
-            )
-        )
-        worker = self._scheduler.state.fleet.workers.get(connection.name)
-        belief = protocol.Belief(
-            sequence=statement.sequence,
-            statement_sequence=statement.sequence,
-            lease_ids=[] if worker is None else list(worker.leases),
-            drain=worker is not None and worker.draining,
-            echoed_at=statement.sent_at,
-        )
-        belief.sent_at.FromNanoseconds(int(self._scheduler.clock.now() * 1e9))
-        connection.send(protocol.FromScheduler(belief=belief))
 
-    async def _completed(self, connection: Connection, result: protocol.Result) -> None:
-        try:
-            response = await self._response(connection, result)
-        except RemexError as error:
-            # The result cannot be had: as if the CAS had failed this attempt.
-            response = reapi.ExecuteResponse()
-            culprit, succeeded, reason = on.Culprit.CAS, False, error.message
-        else:
-            culprit = on.Culprit(result.culprit)
-            succeeded = result.status.code == Code.OK and not result.revoked
-            reason = result.message or result.status.message
-        event = on.Completed(
-            connection.name,
-            connection.incarnation,
-            result.lease_id,
-            succeeded=succeeded,
-            culprit=culprit,
-            revoked=result.revoked,
-            reason=reason,
-        )
-        await self._scheduler.completed(event, response, caches=result.cacheable)
-
-    async def _response(
-        self, connection: Connection, result: protocol.Result
-    ) -> reapi.ExecuteResponse:
-        """What the client will see of this result.
-
-        Raises:
-            RemexError: if the result is in the CAS and cannot be read there.
-        """
-        data = result.action_result
-        if result.action_result_hash:
-            group = self._scheduler.state.live_group(
-                connection.name, connection.incarnation, result.lease_id
-            )
-            if group is not None:
-                key = group.spec.key._replace(
-                    hash=result.action_result_hash, size=result.action_result_size_bytes
-                )
-                cas = self._instances.resolve(group.spec.instance).cas
-                data = await ops.read_all(cas, key, max_bytes=_MAX_RESULT_BYTES)
-        response = reapi.ExecuteResponse(status=result.status, message=result.message)
-        try:
-            response.result.ParseFromString(data)
-        except DecodeError as error:
-            raise RemexError(f"The result of {result.lease_id} cannot be read.") from error
-        return response
-
-
-def wrong_port(worker_api: str) -> Mapping[Method[Any, Any], Callable[..., Any]]:
+def wrong_port(worker_api: str) -> Mapping[Method[Any, Any], Handler]:
     """Handlers for the public port, which tell a worker where the worker API is."""
 
     async def session(
@@ -232,21 +200,10 @@ def wrong_port(worker_api: str) -> Mapping[Method[Any, Any], Callable[..., Any]]
     ) -> AsyncGenerator[protocol.FromScheduler]:
         yield protocol.FromScheduler(
             refused=protocol.Refused(
-                reason=_REASON.NOT_ADMITTED,
+                reason=protocol.Refused.NOT_ADMITTED,
                 message=f"This is the port for clients; workers connect to {worker_api}. "
                 f"Start the worker with --scheduler grpc://{worker_api}.",
             )
         )
 
     return {methods.WORKER_SESSION: session}
-
-
-def _joined(hello: protocol.Hello) -> on.WorkerJoined:
-    return on.WorkerJoined(
-        hello.name,
-        hello.incarnation,
-        offer((each.name, each.value) for each in hello.properties),
-        hello.slots,
-        hello.prefetch,
-        frozenset(hello.instances),
-    )

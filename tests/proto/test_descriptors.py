@@ -164,6 +164,7 @@ def test_every_short_name_is_a_module_of_messages() -> None:
         "bytestream": "google.bytestream",
         "error_details": "google.rpc",
         "health": "grpc.health.v1",
+        "journal": "remex.journal.v1",
         "operations": "google.longrunning",
         "reapi": REAPI,
         "reflection": "grpc.reflection.v1",
