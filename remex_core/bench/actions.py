@@ -30,7 +30,7 @@ async def actions(directory: Path, *, count: int, rounds: int) -> Sequence[Figur
     that the process itself ran. The actions are uploaded before, and none is like another.
     """
     with all_in_one(directory) as cluster:
-        async with connect(cluster.url) as client:
+        async with connect(cluster.endpoint) as client:
             await _delays(client, await _prepared(client, 10))  # connects, and imports what is late
             rates = [await _rate(client, await _prepared(client, count)) for _ in range(rounds)]
             alone = await _prepared(client, max(10, int(count * _ALONE)))

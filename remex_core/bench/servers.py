@@ -34,5 +34,5 @@ def cas(store: str, directory: Path, memory_bytes: int) -> Iterator[str]:
     )
     address = free_address()
     process = start(store, directory, "--role", "cas", "--listen", address, "-c", str(config))
-    with running([process]):
+    with running(process):
         yield address

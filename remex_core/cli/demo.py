@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import typer
 
@@ -26,28 +26,19 @@ _WORKERS: Final = ("worker-1", "worker-2", "worker-3")
 
 
 @app.command()
-def demo(
-    keep: Annotated[
-        Path | None,
-        typer.Option(help="Keep the processes' data and logs in this new directory."),
-    ] = None,
-) -> None:
+def demo() -> None:
     """Start a cas, a scheduler and 3 workers, and build 60 things with them, twice.
 
     Exits with 0 only if every action of the first build ran on a worker and every one of the
-    second came from the cache. Leaves nothing behind unless told to.
+    second came from the cache. Leaves nothing behind.
     """
     from rich.console import Console
 
     # Ends by unwinding, so that the processes are ended too.
     signal.signal(signal.SIGTERM, _terminated)
     notes = Console(stderr=True, highlight=False)
-    if keep is not None:
-        keep.mkdir(parents=True)
-        outcome = _run(keep, notes)
-    else:
-        with tempfile.TemporaryDirectory(prefix="remex-demo-") as directory:
-            outcome = _run(Path(directory), notes)
+    with tempfile.TemporaryDirectory(prefix="remex-demo-") as directory:
+        outcome = _run(Path(directory), notes)
     _print_table(outcome)
     for fault in outcome.faults:
         notes.print(fault)
@@ -66,12 +57,12 @@ def _run(directory: Path, notes: Console) -> Outcome:
     starting = "starting a cas, a scheduler and 3 workers, each a process of its own"
     with (
         notes.status(starting) as status,
-        separate_roles(directory, workers=_WORKERS, slots=2) as cluster,
+        separate_roles(directory, workers=_WORKERS) as cluster,
     ):
         status.stop()
         running = ", ".join(f"{name} ({each.pid})" for name, each in cluster.processes.items())
         notes.print(f"running, each a process of its own: {running}")
-        return asyncio.run(_build_twice(cluster.url, program(), directory, notes))
+        return asyncio.run(_build_twice(cluster.endpoint, program(), directory, notes))
 
 
 async def _build_twice(url: str, program: Program, directory: Path, notes: Console) -> Outcome:

@@ -29,7 +29,7 @@ def examine(context: Context) -> Iterator[Finding]:
         if not context.named:
             try:
                 place = ends.enter_context(scratch(context.data_dir))
-                url = ends.enter_context(all_in_one(place)).url
+                url = ends.enter_context(all_in_one(place)).endpoint
             except (OSError, RemexError) as error:
                 yield _not_started(error)
             else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -71,20 +72,24 @@ class ServeProcess:
         raise self._failed(f"was not ready after {seconds:g} s; /readyz last answered {answer}")
 
     def stop(self, seconds: float = 30) -> None:
-        """Asks it to drain, and returns when it has ended well; does nothing if it has ended.
+        """Asks it to drain, and returns when it has ended well; nothing is asked of a killed one.
 
         Raises:
-            Unavailable: if it does not end in time, or not with 0.
+            Unavailable: if it ended by itself, does not end in time or not with 0, or wrote a
+                traceback.
         """
-        if self.process.poll() is not None:
-            return
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            code = self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise self._failed(f"still runs {seconds:g} s after SIGTERM") from None
-        if code != 0:
-            raise self._failed(f"ended with {code} on SIGTERM")
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                code = self.process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                raise self._failed(f"still runs {seconds:g} s after SIGTERM") from None
+            if code != 0:
+                raise self._failed(f"ended with {code} on SIGTERM")
+        elif self.process.returncode != -signal.SIGKILL:
+            raise self._failed(f"ended by itself with {self.process.returncode}")
+        if "Traceback (most recent call last)" in self.printed():
+            raise self._failed("wrote a traceback")
 
     def kill(self) -> None:
         """Ends it at once, as a crash of it would: only itself, with SIGKILL."""
@@ -110,7 +115,7 @@ class Cluster:
     processes: Mapping[str, ServeProcess] = field(default_factory=dict)
 
     @property
-    def url(self) -> str:
+    def endpoint(self) -> str:
         """The address as clients want it."""
         return f"grpc://{self.address}"
 
@@ -143,14 +148,15 @@ def start(name: str, directory: Path, *flags: str) -> ServeProcess:
 
 
 @contextmanager
-def running(processes: Sequence[ServeProcess]) -> Iterator[None]:
-    """From when all of these are ready until all have drained, last first.
+def running(*processes: ServeProcess) -> Iterator[None]:
+    """From when all of these are ready until all have drained, last first; their state is removed.
 
     Raises:
         Unavailable: if one does not become ready, or does not end well.
     """
     with ExitStack() as ends:
         for process in processes:
+            ends.callback(shutil.rmtree, process.data_dir, ignore_errors=True)
             ends.callback(process.kill_group)
         for process in processes:
             process.wait_ready()
@@ -165,38 +171,36 @@ def all_in_one(directory: Path, *flags: str) -> Iterator[Cluster]:
     address = free_address()
     addresses = ("--listen", address, "--worker-listen", free_address())
     process = start("remex", directory, *addresses, *flags)
-    with running([process]):
+    with running(process):
         yield Cluster(address, {process.name: process})
 
 
 @contextmanager
-def separate_roles(directory: Path, *, workers: Sequence[str], slots: int) -> Iterator[Cluster]:
+def lone_cas(directory: Path) -> Iterator[Cluster]:
+    """The cas role alone: a cache, and nothing that executes."""
+    address = free_address()
+    process = start("cas", directory, "--role", "cas", "--listen", address)
+    with running(process):
+        yield Cluster(address, {process.name: process})
+
+
+@contextmanager
+def separate_roles(directory: Path, *, workers: Sequence[str], slots: int = 2) -> Iterator[Cluster]:
     """One cas, one scheduler and these workers, each a process; clients know the scheduler."""
-    cas_address, address, worker_address = free_address(), free_address(), free_address()
-    cas = ("--cas", f"grpc://{cas_address}")
-    scheduler = ("--scheduler", f"grpc://{worker_address}")
+    address, worker_address = free_address(), free_address()
     with ExitStack() as roles:
-        first = start("cas", directory, "--role", "cas", "--listen", cas_address)
-        roles.enter_context(running([first]))
-        second = start(
-            "scheduler",
-            directory,
-            *("--role", "scheduler", "--listen", address, "--worker-listen", worker_address),
-            *cas,
-        )
-        roles.enter_context(running([second]))
-        third = [
-            start(
-                name,
-                directory,
-                *("--role", "worker", "--name", name, "--slots", str(slots)),
-                *cas,
-                *scheduler,
-            )
-            for name in workers
+        cas = roles.enter_context(lone_cas(directory))
+        from_cas = ("--cas", cas.endpoint)
+        listen = ("--listen", address, "--worker-listen", worker_address)
+        scheduler = start("scheduler", directory, "--role", "scheduler", *listen, *from_cas)
+        roles.enter_context(running(scheduler))
+        takes = ("--scheduler", f"grpc://{worker_address}", "--slots", str(slots), *from_cas)
+        started = [
+            start(name, directory, "--role", "worker", "--name", name, *takes) for name in workers
         ]
-        roles.enter_context(running(third))
-        yield Cluster(address, {process.name: process for process in (first, second, *third)})
+        roles.enter_context(running(*started))
+        others = {process.name: process for process in (scheduler, *started)}
+        yield Cluster(address, {**cas.processes, **others})
 
 
 def _environment() -> dict[str, str]:

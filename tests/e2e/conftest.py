@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from e2e_support.processes import Cluster
+
+from remex_core.testing.processes import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -6,15 +6,16 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+
 from e2e_support.bazel import Bazel, needs_bazel
 from e2e_support.cpp_workspace import write_cpp_workspace
-from e2e_support.processes import all_in_one
+from remex_core.testing.processes import all_in_one
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from e2e_support.processes import Cluster
+    from remex_core.testing.processes import Cluster
 
 pytestmark = [pytest.mark.e2e, needs_bazel, pytest.mark.timeout(180, method="signal")]
 

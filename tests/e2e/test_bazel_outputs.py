@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+
 from e2e_support.bazel import Bazel, needs_bazel, remote_execution
 from e2e_support.cas import read_tree
 from e2e_support.outputs_workspace import (
@@ -18,16 +19,15 @@ from e2e_support.outputs_workspace import (
     snapshot,
     write_outputs_workspace,
 )
-from e2e_support.processes import all_in_one
+from remex_core.testing.processes import all_in_one
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from e2e_support.bazel import Invocation
-    from e2e_support.processes import Cluster
-
     from remex_core.proto import reapi
+    from remex_core.testing.processes import Cluster
 
 pytestmark = [pytest.mark.e2e, needs_bazel, pytest.mark.timeout(180, method="signal")]
 

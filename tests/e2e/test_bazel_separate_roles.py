@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+
 from e2e_support.bazel import Bazel, needs_bazel, remote_execution
 from e2e_support.cpp_workspace import FAILING_TEST, FAILING_TEST_OUTPUT, write_cpp_workspace
-from e2e_support.processes import separate_roles
+from remex_core.testing.processes import separate_roles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from e2e_support.bazel import Invocation
     from e2e_support.cpp_workspace import CppWorkspace
-    from e2e_support.processes import Cluster
+    from remex_core.testing.processes import Cluster
 
 pytestmark = [pytest.mark.e2e, needs_bazel, pytest.mark.timeout(300, method="signal")]
 

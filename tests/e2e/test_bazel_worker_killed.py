@@ -6,16 +6,17 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+
 from e2e_support.bazel import Bazel, needs_bazel, remote_execution
 from e2e_support.gates_workspace import PASSED, write_gates_workspace
-from e2e_support.processes import separate_roles
+from remex_core.testing.processes import separate_roles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from e2e_support.gates_workspace import Gates
-    from e2e_support.processes import Cluster, RemexProcess
+    from remex_core.testing.processes import Cluster, ServeProcess
 
 pytestmark = [pytest.mark.e2e, needs_bazel, pytest.mark.timeout(300, method="signal")]
 
@@ -59,5 +60,5 @@ def _all_started(gates: Gates) -> dict[str, list[Path]]:
     return started
 
 
-def _ran_on(worker: RemexProcess, place: Path) -> bool:
+def _ran_on(worker: ServeProcess, place: Path) -> bool:
     return place.is_relative_to(worker.data_dir.resolve())

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import pytest
+
 from e2e_support.execution_log import read_spawns
 from e2e_support.grpc_log import read_executions
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from e2e_support.execution_log import Spawn
-
     from remex_core.proto import reapi
 
 needs_bazel = pytest.mark.skipif(
