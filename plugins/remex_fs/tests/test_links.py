@@ -9,7 +9,7 @@ import tempfile
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import pytest
 
@@ -253,3 +253,17 @@ async def test_reader_keeps_an_evicted_value(store: FilesystemStore) -> None:
         await store.discard([key])
         rest = [piece async for piece in pieces]
     assert value == b"".join([first, *rest])
+
+
+async def test_slow_disk_is_read_in_threads(store: FilesystemStore) -> None:
+    """Once a piece had to wait for the disk, the rest of the value is read in threads."""
+    value = os.urandom(4 * 1024 * 1024)
+    key = FUNCTIONS["sha256"].key_of(value)
+    await ops.write_bytes(store, key, value)
+    seconds = iter(range(1000))
+    with (
+        patch.object(store, "_clock", Mock(monotonic=lambda: next(seconds))),
+        patch.object(store._threads, "hop", wraps=store._threads.hop) as hop,
+    ):
+        assert value == await ops.read_all(store, key, max_bytes=len(value))
+    assert 3 == hop.call_count

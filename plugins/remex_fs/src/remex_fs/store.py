@@ -1,7 +1,8 @@
 """The store: decides what runs inline and what in a thread, and how bytes stream.
 
-Small work runs inline, because a thread hop costs more than a small file does; everything else
-goes to a few threads of the store's own, in pieces of 1 MiB, one ahead of whoever reads or sends.
+What is in the page cache is read faster than a thread is woken, so reads are inline, in pieces of
+1 MiB, until one had to wait for the disk. Writes of more than a little go to a few threads of the
+store's own; batches and plans are made in slices (see `threads`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -22,7 +22,7 @@ from remex_fs.links import Links
 from remex_fs.room import Room
 from remex_fs.scratch import Scratch
 from remex_fs.seal import is_sealed, occupied
-from remex_fs.threads import Threads, ended, settled
+from remex_fs.threads import Threads
 from remex_fs.upload import PIECE, Upload
 from remex_fs.writer import Writer
 
@@ -39,7 +39,10 @@ if TYPE_CHECKING:
     from remex_fs.spec import FilesystemSpec
 
 INLINE_BYTES: Final = 64 * 1024
-"""Values up to this size are read and written without a hop."""
+"""Values up to this size are small: written, and read in batches, without a thread."""
+
+SLOW_PIECE: Final = 0.005
+"""A piece that took longer to read than these seconds was not in memory."""
 
 LOOKS_AT_ONCE: Final = 256
 READS_AT_ONCE: Final = 64
@@ -69,6 +72,7 @@ class FilesystemStore(Store, BatchIO, LocalFiles):
             self._scratch = Scratch(layout)
         except OSError as error:
             raise unusable(root, where, error) from error
+        self._clock = clock
         limit = spec.max_bytes
         durable = spec.durability == "machine"
         self._inline = 0 if durable else INLINE_BYTES
@@ -114,30 +118,23 @@ class FilesystemStore(Store, BatchIO, LocalFiles):
         fd, size = self._directory.open(key)
         try:
             end = size if limit is None else min(size, offset + limit)
-            if end - offset > INLINE_BYTES:
-                async with aclosing(self._read_ahead(key, fd, offset, end)) as pieces:
-                    async for piece in pieces:
-                        yield piece
-            elif end > offset:
-                yield self._piece(key, fd, offset, end - offset)
+            quick = True
+            while offset < end:
+                began = self._clock.monotonic()
+                piece = min(PIECE, end - offset)
+                if quick:
+                    data = self._piece(key, fd, offset, piece)
+                    quick = self._clock.monotonic() - began <= SLOW_PIECE
+                else:
+                    data = await self._threads.hop(self._piece, key, fd, offset, piece)
+                offset += piece
+                yield data
+                if offset < end:
+                    await asyncio.sleep(0)  # whoever takes the pieces may never wait itself
+            if end > INLINE_BYTES and not is_sealed(os.fstat(fd)):
+                raise DataLoss(f"{key} was changed in the store while it was being read.")
         finally:
             os.close(fd)
-
-    async def _read_ahead(self, key: Key, fd: int, offset: int, end: int) -> AsyncGenerator[bytes]:
-        """Pieces of an open value, the next one being read while one is looked at."""
-        submit, piece_of = self._threads.submit, self._piece
-        pending = submit(piece_of, key, fd, offset, min(PIECE, end - offset))
-        try:
-            while offset < end:
-                piece = await settled(pending)
-                offset += len(piece)
-                if offset < end:
-                    pending = submit(piece_of, key, fd, offset, min(PIECE, end - offset))
-                yield piece
-        finally:
-            await ended(pending)
-        if not is_sealed(os.fstat(fd)):
-            raise DataLoss(f"{key} was changed in the store while it was being read.")
 
     def _piece(self, key: Key, fd: int, offset: int, size: int) -> bytes:
         piece = self._directory.read_piece(fd, offset, size)
