@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from remex_core.errors import NotFound
+from remex_core.errors import NotFound, Unavailable
 from remex_core.proto import health
 from remex_core.wire import methods
 
@@ -28,6 +28,7 @@ class HealthService:
     def __init__(self, services: Iterable[str] = ()) -> None:
         self._serving = dict.fromkeys(("", *services), True)
         self._changed = asyncio.Event()
+        self._ended = False
 
     def handlers(self) -> Mapping[Method[Any, Any], Handler]:
         """The handlers by method."""
@@ -38,9 +39,13 @@ class HealthService:
         self._serving[service] = serving
         self._tell()
 
-    def set_all(self, serving: bool) -> None:
-        """Says the same of everything, as when the server drains."""
-        self._serving = dict.fromkeys(self._serving, serving)
+    def end(self) -> None:
+        """Says that nothing takes calls any more, and ends the watches, so that none is waited for.
+
+        For a server that drains.
+        """
+        self._serving = dict.fromkeys(self._serving, False)
+        self._ended = True
         self._tell()
 
     async def check(
@@ -58,7 +63,11 @@ class HealthService:
     async def watch(
         self, _call: Call, request: health.HealthCheckRequest
     ) -> AsyncGenerator[health.HealthCheckResponse]:
-        """The status of one service now and whenever it has changed; never ends by itself."""
+        """The status of one service now and whenever it has changed, until the server ends.
+
+        Raises:
+            Unavailable: when the server ends, after the last status.
+        """
         told = None
         while True:
             changed = self._changed
@@ -66,6 +75,8 @@ class HealthService:
             if status != told:
                 told = status
                 yield health.HealthCheckResponse(status=status)
+            elif self._ended:
+                raise Unavailable("This server is shutting down.")
             else:
                 await changed.wait()
 

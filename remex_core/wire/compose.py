@@ -7,7 +7,6 @@ behave alike; and malformed bytes get our error and never a library's (GEN-13).
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 from contextlib import aclosing
@@ -207,7 +206,8 @@ class _Parsed:
 
 def _failed(error: BaseException, account: _Account, call: Call, started: float) -> BaseException:
     """What the route raises for what its handler raised, after counting it."""
-    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+    if not isinstance(error, Exception):
+        # Cancelled, closed by the transport, or the whole process ends.
         account.ended(call, started, Code.CANCELLED)
         return error
     if isinstance(error, StatusError):
@@ -216,9 +216,6 @@ def _failed(error: BaseException, account: _Account, call: Call, started: float)
     if not isinstance(error, RemexError):
         incident = secrets.token_hex(4)
         log.error("Incident %s in %s", incident, call.method.path, exc_info=error)
-        if not isinstance(error, Exception):
-            account.ended(call, started, Code.INTERNAL)
-            return error
         error = Internal(
             f"An unexpected error ended this call; the server's log has it as incident {incident}.",
             hint="Report it with the server's log lines around the incident.",

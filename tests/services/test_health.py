@@ -54,7 +54,7 @@ async def test_watch_tells_the_status_now_and_each_change() -> None:
         service.set_serving(False)
         service.set_serving(False, CAS)
         assert NOT_SERVING == (await anext(statuses)).status
-        service.set_all(True)
+        service.set_serving(True, CAS)
         assert SERVING == (await anext(statuses)).status
 
 
@@ -68,3 +68,19 @@ async def test_watch_of_an_unknown_service_waits_for_it() -> None:
         assert SERVICE_UNKNOWN == (await anext(statuses)).status
         service.set_serving(True, "late")
         assert SERVING == (await anext(statuses)).status
+
+
+async def test_a_server_that_ends_ends_its_watches() -> None:
+    """GEN-16: a drain need not wait for watchers; they hear the last status first."""
+    service = HealthService([CAS])
+    async with (
+        serve_handlers(service.handlers()) as served,
+        aclosing(served.stub.stream(methods.HEALTH_WATCH, asking(CAS))) as statuses,
+    ):
+        assert SERVING == (await anext(statuses)).status
+        service.end()
+        assert NOT_SERVING == (await anext(statuses)).status
+        with pytest.raises(RpcFailed, match="shutting down") as failed:
+            await anext(statuses)
+        assert Code.UNAVAILABLE == failed.value.remote_code
+        assert NOT_SERVING == (await served.stub.call(methods.HEALTH_CHECK, asking())).status
