@@ -342,6 +342,31 @@ class ExecutorContract:
         assert not outcome.stdio_truncated
         assert place.printed == "12345"
 
+    async def test_memory_limit(self, executor: Executor, place: Place) -> None:
+        """A tree that uses more memory than it may is killed, and the outcome says by what."""
+        script = "x=0123456789; while :; do x=$x$x; done"
+        limits = Limits(max_memory_bytes=64 * 1024 * 1024)
+        outcome = await executor.run(place.script(f"({script}) & wait; sleep 600", limits))
+        assert str(64 * 1024 * 1024) in outcome.killed_by
+        assert outcome.exit_code == 128 + 9
+        assert not outcome.timed_out
+
+    async def test_process_limit(self, executor: Executor, place: Place, witness: Witness) -> None:
+        """A tree of more processes than it may have is killed whole."""
+        more = "for i in 1 2 3 4 5 6; do sleep 600 & done; wait"
+        script = f"(setsid sh -c '{_HOLD}' &); {_WAIT_UNTIL_UP}; {more}"
+        outcome = await executor.run(place.script(script, Limits(max_processes=5)))
+        assert "5 processes" in outcome.killed_by
+        assert outcome.exit_code == 128 + 9
+        assert witness.nothing_is_left()
+
+    async def test_within_limits(self, executor: Executor, place: Place) -> None:
+        """What stays within its limits does not feel them."""
+        limits = Limits(max_memory_bytes=2**30, max_processes=50, timeout=600)
+        outcome = await executor.run(place.script("sleep 0.15; exit 3", limits))
+        assert outcome.exit_code == 3
+        assert not outcome.killed_by
+
     async def test_several_at_once(self, executor: Executor, work_root: Path) -> None:
         """Runs do not wait for each other: two that need each other both end."""
         places = [Place(work_root / name) for name in ("left", "right")]

@@ -17,7 +17,8 @@ class Limits:
 
     `timeout` is in seconds of the process's own run (EXE-28), None for no bound;
     `kill_grace` is how long after SIGTERM the SIGKILL comes (ENV-02); `max_stdio_bytes` caps
-    each of stdout and stderr (ENV-06). The others are None where the site sets none.
+    each of stdout and stderr (ENV-06). `max_memory_bytes` and `max_processes` are for the whole
+    process tree, None for no bound; one that goes over them is killed.
     """
 
     timeout: float | None = None
@@ -65,7 +66,8 @@ class RunOutcome:
 
     `exit_code` is the process's own, or 128 + n when signal n ended it (ENV-01), or 126 / 127
     when it could not be started (ACT-05), in which case `spawn_error` says why. `timed_out`
-    tells that the time limit ended it. `killed_by` names a limit other than time that did.
+    tells that the time limit ended it. `killed_by` names another limit that did, such as
+    "100 processes".
     `wall_seconds` counts from start to exit of the main process. `stdio_truncated` tells that
     output went over its cap.
     """

@@ -124,7 +124,7 @@ class Pipeline:
                 await asyncio.wait(self._removals, return_when=asyncio.FIRST_COMPLETED)
             enter(worker.FETCHING)
             run.timeline.mark(Mark.FETCH_START)
-            run.directory = self._work.new_action()
+            run.directory = await asyncio.to_thread(self._work.new_action)
             staged = await self._stager.stage(run.lease, run.directory)
             run.timeline.mark(Mark.FETCH_END)
         enter(worker.READY)

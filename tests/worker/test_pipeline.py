@@ -240,6 +240,14 @@ class TestNotCached:
         assert (found.stdout_digest.size_bytes, result.cacheable) == (100, False)
         assert "printed more" in result.message
 
+    async def test_too_many_processes(self, runner: RunnerProcess, work: WorkDirectory) -> None:
+        """An action that went over a limit of its worker has its exit code and an explanation."""
+        bench = Bench(RealExecutor(runner), work, limits=Limits(max_processes=2))
+        result = await bench.sh("sleep 600 & sleep 600 & wait")
+        assert (result.status.code, action_result(result).exit_code) == (0, 137)
+        assert not result.cacheable
+        assert "limit of 2 processes" in result.message
+
     async def test_tampered_inputs(
         self,
         runner: RunnerProcess,

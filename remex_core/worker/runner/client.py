@@ -205,6 +205,8 @@ def _frame(
         "timeout": limits.timeout,
         "grace": limits.kill_grace,
         "max_stdio": limits.max_stdio_bytes,
+        "max_memory": limits.max_memory_bytes,
+        "max_processes": limits.max_processes,
         "account": None
         if account is None
         else {"user": account.user, "group": account.group, "extra_groups": account.groups},

@@ -21,8 +21,9 @@ from remex_core.worker.runner import frames, process_tree
 if TYPE_CHECKING:
     import socket
 
-STDIO_CHECK_SECONDS: Final = 0.1
-"""How often the size of stdout and stderr is looked at; what is over the cap is cut off."""
+CHECK_SECONDS: Final = 0.1
+"""How often an action is looked at: whether its output is over the cap, which is then cut off,
+and whether it uses more than it may."""
 
 KILL: Final[dict[str, Any]] = {"kill": True}
 """The frame that ends the running action: SIGTERM, the grace, SIGKILL."""
@@ -87,6 +88,8 @@ class _Action:
         self._wall = 0.0
         self._kill_at: float | None = None
         self._timed_out = False
+        self._killed_by = ""
+        self._checked = 0.0
         self._truncated = False
         self._user = self._system = 0.0
         self._max_rss = 0
@@ -154,13 +157,14 @@ class _Action:
                 self._terminate(now)
             if self._kill_at is not None and now >= self._kill_at:
                 process_tree.kill()
-                self._kill_at = now + STDIO_CHECK_SECONDS
+                self._kill_at = now + CHECK_SECONDS
             due = self._kill_at if self._kill_at is not None else deadline
-            pause = STDIO_CHECK_SECONDS if due is None else min(STDIO_CHECK_SECONDS, due - now)
+            pause = CHECK_SECONDS if due is None else min(CHECK_SECONDS, due - now)
             ready = poll.poll(max(0.0, pause) * 1000)
             if any(descriptor == self._connection.fileno() for descriptor, _ in ready):
                 self._obey()
             self._cut_stdio()
+            self._check_usage()
             self._reap()
         self._wall = SYSTEM.monotonic() - started
 
@@ -206,7 +210,7 @@ class _Action:
             if SYSTEM.monotonic() >= give_up:
                 return len(process_tree.descendants())
             process_tree.kill()
-            poll.poll(STDIO_CHECK_SECONDS * 1000)
+            poll.poll(CHECK_SECONDS * 1000)
         return 0
 
     def _cut_stdio(self) -> None:
@@ -216,11 +220,28 @@ class _Action:
                 os.ftruncate(descriptor, limit)
                 self._truncated = True
 
+    def _check_usage(self) -> None:
+        """Kills an action that uses more memory or processes than it may."""
+        max_memory, max_processes = self._request["max_memory"], self._request["max_processes"]
+        now = SYSTEM.monotonic()
+        limited = max_memory is not None or max_processes is not None
+        if not limited or now - self._checked < CHECK_SECONDS or self._killed_by:
+            return
+        self._checked = now
+        found = process_tree.descendants()
+        if max_processes is not None and len(found) > max_processes:
+            self._killed_by = f"{max_processes} processes"
+        elif max_memory is not None and process_tree.private_bytes(found) > max_memory:
+            self._killed_by = f"{max_memory} bytes of memory"
+        if self._killed_by:
+            process_tree.kill()
+
     def _outcome(self) -> dict[str, Any]:
         return {
             "outcome": {
                 "exit_code": self._code,
                 "timed_out": self._timed_out,
+                "killed_by": self._killed_by,
                 "wall_seconds": self._wall,
                 "stdio_truncated": self._truncated,
             },
