@@ -21,7 +21,7 @@ from remex_core.telemetry.metrics import Registry
 from remex_core.telemetry.tracing import traced
 from remex_core.wire.call import Call
 from remex_core.wire.status import to_status_error
-from remex_core.wire.transport import Route, StatusError
+from remex_core.wire.transport import Route
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -31,7 +31,14 @@ if TYPE_CHECKING:
     from remex_core.clock import Clock
     from remex_core.wire.call import Handler, Payload
     from remex_core.wire.methods import Method
-    from remex_core.wire.transport import Incoming, Request, StreamRoute, Trailing, UnaryRoute
+    from remex_core.wire.transport import (
+        Incoming,
+        Request,
+        StatusError,
+        StreamRoute,
+        Trailing,
+        UnaryRoute,
+    )
 
 log = logging.getLogger("remex.rpc")
 
@@ -96,6 +103,19 @@ class _Account:
         if log.isEnabledFor(level):
             self._log(level, call, seconds, code, message)
 
+    def failed(self, call: Call, started: float, error: Exception) -> StatusError:
+        """Counts a call whose handler raised, and answers what its route raises for it."""
+        if not isinstance(error, RemexError):
+            incident = secrets.token_hex(4)
+            log.error("Incident %s in %s", incident, self._path, exc_info=error)
+            error = Internal(
+                f"An unexpected error ended this call; the server's log has it as "
+                f"incident {incident}.",
+                hint="Report it with the server's log lines around the incident.",
+            )
+        self.ended(call, started, error.status_code, error.message)
+        return to_status_error(error)
+
     def _log(self, level: int, call: Call, seconds: float, code: Code, message: str) -> None:
         fields: dict[str, object] = {
             "rpc": self._path,
@@ -125,11 +145,12 @@ def _unary(method: Method[Any, Any], handler: Handler, account: _Account) -> Una
         try:
             message = _Parsed(request, method) if streamed else parse(request)
             answer: Payload = await handler(call, message)  # type: ignore[misc] # by its method
-        except BaseException as error:
-            ended = _failed(error, account, call, started)
-            if ended is error:
-                raise
-            raise ended from error
+        except Exception as error:
+            raise account.failed(call, started, error) from error
+        except BaseException:
+            # Cancelled, closed by the transport, or the whole process ends.
+            account.ended(call, started, Code.CANCELLED)
+            raise
         account.ended(call, started, Code.OK)
         return answer
 
@@ -153,11 +174,12 @@ def _stream(method: Method[Any, Any], handler: Handler, account: _Account) -> St
             async with aclosing(answers):
                 async for answer in answers:
                     yield answer
-        except BaseException as error:
-            ended = _failed(error, account, call, started)
-            if ended is error:
-                raise
-            raise ended from error
+        except Exception as error:
+            raise account.failed(call, started, error) from error
+        except BaseException:
+            # Cancelled, closed by the transport, or the whole process ends.
+            account.ended(call, started, Code.CANCELLED)
+            raise
         account.ended(call, started, Code.OK)
 
     return route
@@ -202,23 +224,3 @@ class _Parsed:
     async def __anext__(self) -> Message:
         message: Message = self._parse(await self._next())
         return message
-
-
-def _failed(error: BaseException, account: _Account, call: Call, started: float) -> BaseException:
-    """What the route raises for what its handler raised, after counting it."""
-    if not isinstance(error, Exception):
-        # Cancelled, closed by the transport, or the whole process ends.
-        account.ended(call, started, Code.CANCELLED)
-        return error
-    if isinstance(error, StatusError):
-        account.ended(call, started, error.code, error.message)
-        return error
-    if not isinstance(error, RemexError):
-        incident = secrets.token_hex(4)
-        log.error("Incident %s in %s", incident, call.method.path, exc_info=error)
-        error = Internal(
-            f"An unexpected error ended this call; the server's log has it as incident {incident}.",
-            hint="Report it with the server's log lines around the incident.",
-        )
-    account.ended(call, started, error.status_code, error.message)
-    return to_status_error(error)
