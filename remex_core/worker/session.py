@@ -153,12 +153,13 @@ class Session:
 
     async def _talk(self, leases: Leases) -> None:
         """One session, to its end."""
+        properties = await self._properties()
         channel = await self._connect()
         try:
             leases.begin_session()
             loop = asyncio.get_running_loop()
             async with asyncio.timeout(_WELCOME_SECONDS) as patience:
-                outgoing = self._outgoing(await self._properties(), leases)
+                outgoing = self._outgoing(properties, leases)
                 async with aclosing(Stub(channel).stream(WORKER_SESSION, outgoing)) as incoming:
                     async for message in incoming:
                         self._receive(message, leases)

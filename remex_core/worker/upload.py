@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,21 +12,22 @@ from remex_core.store.contract import LocalFiles
 from remex_core.worker.inputs import batches
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Iterator, Mapping
 
     from remex_core.digest import Key
     from remex_core.store.contract import Store
     from remex_core.worker.output_content import SourceFile
 
 _PIECE: Final = 1024 * 1024
-_SMALL: Final = 256 * 1024
+_SMALL: Final = 128 * 1024
+_LARGE_AT_ONCE: Final = 4
 
 
 async def upload(store: Store, files: Mapping[Key, SourceFile], blobs: Mapping[Key, bytes]) -> None:
     """Afterwards every key of `files` and `blobs` is in the store (OUT-07).
 
-    A store with local files takes over those that are the worker's own: their paths may be gone
-    afterwards. Small ones travel in batches, the others as streams.
+    What is small travels in batches, a few large files at once as streams; a store with local
+    files takes large ones over that are the worker's own, so that their paths may be gone.
 
     Raises:
         RemexError: what the store answered to the first one that it did not take.
@@ -33,21 +35,32 @@ async def upload(store: Store, files: Mapping[Key, SourceFile], blobs: Mapping[K
     if not files and not blobs:
         return
     missing = await store.find_missing({*files, *blobs})
-    local = ops.capability(store, LocalFiles)
-    small = {key: data for key, data in blobs.items() if key in missing}
-    for key in missing - small.keys():
-        source = files[key]
-        if local is not None and source.own:
-            await local.adopt(key, Path(source.path))
-        elif key.size <= _SMALL:
-            small[key] = b""
-        else:
-            await store.write(key, _pieces(source.path))
+    small = [key for key in missing if key in blobs or key.size <= _SMALL]
     for batch in batches(small):
         items = await asyncio.to_thread(_load, batch, blobs, files)
-        errors = await ops.write_many(store, items)
-        for error in errors.values():
+        for error in (await ops.write_many(store, items)).values():
             raise error
+    large = [(key, files[key]) for key in missing.difference(small)]
+    if not large:
+        return
+    waiting = iter(large)
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_LARGE_AT_ONCE):
+                group.create_task(_send(store, waiting))
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
+async def _send(store: Store, files: Iterator[tuple[Key, SourceFile]]) -> None:
+    """Sends one file after the other; several tasks share the iterator."""
+    local = ops.capability(store, LocalFiles)
+    for key, source in files:
+        if local is not None and source.own:
+            await local.adopt(key, Path(source.path))
+        else:
+            async with aclosing(_pieces(source.path)) as pieces:
+                await store.write(key, pieces)
 
 
 def _load(

@@ -8,7 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from remex_core.clock import SYSTEM
-from remex_core.errors import ConfigError
+from remex_core.errors import ConfigError, FailedPrecondition
 from remex_core.store import ops
 from remex_core.store.contract import LocalFiles
 from remex_core.worker.leases import Leases
@@ -66,7 +66,8 @@ class Worker:
         self._executor = executor
         self._clock = clock
         self._terms = Terms()
-        self._known: Mapping[str, Sequence[str]] | None = None
+        self._known: Mapping[str, Sequence[str]] = {}
+        self._is_fresh = False
         self._session = Session(
             options,
             connect,
@@ -89,12 +90,13 @@ class Worker:
         """Works until drained, or cancelled: then everything that runs is killed first.
 
         Raises:
-            ConfigError: if a platform property's command fails at the start, or the executor
-                cannot work here.
-            FailedPrecondition: if the scheduler refuses this worker for good.
+            ConfigError: if a platform property's command fails at the start.
+            FailedPrecondition: if the executor cannot work here, or the scheduler refuses this
+                worker for good.
             OSError: if the work directory cannot be made.
         """
         self._known = await self._resolve()
+        self._is_fresh = True
         work = await asyncio.to_thread(self._open_work_directory)
         try:
             await self._work(work)
@@ -121,13 +123,14 @@ class Worker:
         return WorkDirectory(options.work_root, options.incarnation)
 
     async def _properties(self) -> Mapping[str, Sequence[str]]:
-        """The properties for a new session; the last ones known where a command fails now."""
+        """The properties for a new session: asked for again, kept where that fails now."""
+        if self._is_fresh:
+            self._is_fresh = False
+            return self._known
         try:
             self._known = await self._resolve()
-        except ConfigError as error:
-            if self._known is None:
-                raise
-            log.warning("%s The values of before are kept.", error.message)
+        except (ConfigError, FailedPrecondition) as error:
+            log.warning("%s The properties of before are kept.", error.message)
         return self._known
 
     async def _resolve(self) -> Mapping[str, Sequence[str]]:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from remex_core.digest import SHA256, KeyMaker
-from remex_core.errors import MissingBlobs
+from remex_core.errors import MissingBlobs, StoreFull
 from remex_core.store import ops
-from remex_core.store.contract import LocalFiles
 from remex_core.store.memory import MemoryStore
 from remex_core.testing.directory_store import DirectoryStore
 from remex_core.worker.inputs import InputReader
@@ -139,24 +138,33 @@ class TestUpload:
     """Bringing outputs into the store."""
 
     async def test_adopts_what_is_its_own(self, tmp_path: Path) -> None:
-        """A store with local files takes a finished file over, and copies what it may not take."""
+        """A store with local files takes a large file over, and copies what it may not take."""
         store = DirectoryStore(tmp_path / "store")
-        (tmp_path / "own").write_bytes(b"own")
-        (tmp_path / "linked").write_bytes(b"linked")
+        contents = {"own": b"own" * 100_000, "linked": b"linked" * 100_000}
+        for name, content in contents.items():
+            (tmp_path / name).write_bytes(content)
         os.link(tmp_path / "linked", tmp_path / "again")
         inode = (tmp_path / "own").stat().st_ino
-        own, linked = SHA256.key_of(b"own"), SHA256.key_of(b"linked")
         files = {
-            own: SourceFile(str(tmp_path / "own"), own=True),
-            linked: SourceFile(str(tmp_path / "linked"), own=False),
+            SHA256.key_of(content): SourceFile(str(tmp_path / name), own=name == "own")
+            for name, content in contents.items()
         }
         await upload(store, files, {})
-        assert await store.find_missing([own, linked]) == frozenset()
-        local = ops.capability(store, LocalFiles)
-        assert local is not None
+        assert await store.find_missing(files) == frozenset()
         assert not (tmp_path / "own").exists()
         assert inode in {path.stat().st_ino for path in (tmp_path / "store" / "blobs").iterdir()}
         assert (tmp_path / "linked").stat().st_nlink == 2
+
+    @pytest.mark.parametrize("size", [10, 300_000])
+    async def test_first_error(self, tmp_path: Path, size: int) -> None:
+        """A store that takes nothing is heard with its own error, for small and large files."""
+        files = {}
+        for number in range(9):
+            path = tmp_path / str(number)
+            path.write_bytes(bytes([number]) * size)
+            files[SHA256.key_of(path.read_bytes())] = SourceFile(str(path), own=True)
+        with pytest.raises(StoreFull):
+            await upload(MemoryStore(1), files, {})
 
     async def test_small_and_large(self, blobs: Blobs, tmp_path: Path) -> None:
         """OUT-07: files of every size and made-up blobs are there afterwards."""

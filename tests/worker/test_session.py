@@ -426,7 +426,7 @@ async def test_properties_are_asked_again(
     while await kit() != "2":
         pass
     value.unlink()
-    while not any("values of before are kept" in each for each in caplog.messages):
+    while not any("properties of before are kept" in each for each in caplog.messages):
         assert await kit() == "2"
 
 
