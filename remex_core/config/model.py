@@ -191,6 +191,10 @@ class LimitsConfig(Section):
     """How long after SIGTERM the SIGKILL comes."""
     max_stdio_bytes: Size = 64 * 1024 * 1024
     """How much of stdout and of stderr is kept."""
+    max_memory_bytes: Size | None = Field(None, gt=0)
+    """How much memory its processes may use together; null for any."""
+    max_processes: int | None = Field(None, ge=1)
+    """How many processes it may have at once; null for any."""
 
 
 class WorkerConfig(Section):

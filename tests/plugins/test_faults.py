@@ -23,7 +23,7 @@ class Inner(Spec):
 class Options(Spec):
     name: str = ""
     inner: Inner = Inner()
-    named: dict[str, Inner] = {}
+    named: dict[str, Inner] = Field({})
     listed: tuple[Inner, ...] = ()
     either: int | Inner = 0
     secret: SecretStr = SecretStr("")
