@@ -100,7 +100,7 @@ class Scheduler:
         self.state = self._make_state(self.epoch)
         self._idle.set()
         self._spawn(self._carry_out())
-        self._spawn(self._tick())
+        self._spawn(self._keep_time())
 
     async def drain(self, grace: float) -> None:
         """Takes no more actions; returns when all are done, or after `grace` seconds."""
@@ -217,6 +217,14 @@ class Scheduler:
             self._spawn(self._fetch_result(connection, group.id, result))
         else:
             self._deliver(connection, result, result.action_result)
+
+    def tick(self, lag: float = 0.0) -> None:
+        """Does what is due by now; `lag` is for how many seconds the scheduler stood still."""
+        self._feed(on.Tick(lag))
+        for fault in self.state.dispatcher.faults:
+            if fault not in self._faults:
+                self._faults.add(fault)
+                log.error("%s", fault)
 
     # Inside.
 
@@ -397,16 +405,12 @@ class Scheduler:
             )
         )
 
-    async def _tick(self) -> None:
+    async def _keep_time(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + _TICK_SECONDS
             await asyncio.sleep(_TICK_SECONDS)
-            self._feed(on.Tick(max(0.0, loop.time() - due)))
-            for fault in self.state.dispatcher.faults:
-                if fault not in self._faults:
-                    self._faults.add(fault)
-                    log.error("%s", fault)
+            self.tick(max(0.0, loop.time() - due))
 
     def _new_operation(
         self, spec: on.ActionSpec, inline: reapi.ExecuteRequest | None

@@ -86,6 +86,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 case do.Revoke():
                     self.revoked(command)
                 case do.Acknowledge():
+                    assert command.lease not in self.machine.state.storing, "not safe yet"
                     worker = self.workers[command.worker]
                     if str(worker.incarnation) == command.incarnation and worker.is_connected:
                         worker.results.pop(command.lease, None)
@@ -242,6 +243,15 @@ class SchedulerMachine(RuleBasedStateMachine):
                 caches=caches and succeeded,
             )
 
+    @rule(name=names)
+    def fail(self, name: str) -> None:
+        """A worker that is broken fails everything that it is given."""
+        for _ in range(2):
+            for lease, state in list(self.workers[name].held.items()):
+                if state < on.LeaseState.DONE:
+                    self.end(name, lease, succeeded=False, culprit=on.Culprit.WORKER)
+            self.deliver(name)
+
     @rule(name=names, data=st.data())
     def drop(self, name: str, data: st.DataObject) -> None:
         """A worker forgets a lease, as a broken one may."""
@@ -301,6 +311,6 @@ class SchedulerMachine(RuleBasedStateMachine):
 
 
 SchedulerMachine.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=60, deadline=None
+    max_examples=200, stateful_step_count=60, deadline=None
 )
 TestSchedulerMachine = SchedulerMachine.TestCase

@@ -66,7 +66,7 @@ class Machine:
         spec = on.ActionSpec(
             instance,
             SHA256.key_of(action.encode()),
-            requirement((name.replace("_", "-"), value) for name, value in properties.items()),
+            requirement((name.replace("__", "-"), value) for name, value in properties.items()),
             priority,
             merges=merges,
             looks_up=not (skip or not merges),
@@ -88,7 +88,7 @@ class Machine:
         **properties: str,
     ) -> list[do.Command]:
         """A worker joins and states that it has nothing."""
-        offered = offer((key.replace("_", "-"), value) for key, value in properties.items())
+        offered = offer((key.replace("__", "-"), value) for key, value in properties.items())
         given = self.handle(on.WorkerJoined(name, incarnation, offered, slots, prefetch, instances))
         given += self.handle(on.WorkerStated(name, incarnation))
         self.last = given
