@@ -6,6 +6,7 @@ Exit codes: 0 ok, 1 negative answer, 2 usage, 3 configuration, 4 plugin, 5 unrea
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from importlib import import_module
@@ -113,6 +114,8 @@ def _root(
 
 def main() -> NoReturn:
     """Runs the command line and exits."""
+    # grpcio reads it when it is imported, and otherwise writes its own notes among our lines.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     command = get_command(app)
     try:
         command.main(prog_name="remex")

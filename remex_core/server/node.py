@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from opentelemetry.trace import Tracer
+
     from remex_core.clock import Clock
     from remex_core.plugins.registry import Registry
     from remex_core.scheduler.engine import Scheduler
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("remex.server")
 
 INPROC_WORKER_API: Final = "inproc:worker-api"
-_DRAIN_SECONDS: Final = 20.0
+_DRAIN_SECONDS: Final = 8.0
 
 _Handlers = dict["Method[Any, Any]", "Handler"]
 
@@ -84,12 +86,14 @@ class Node:
 
     `start` makes and starts everything, in the order of dependence; `drain` lets what runs end;
     leaving the context closes it all in reverse. `runner` is the process that starts actions,
-    started before anything heavy was imported; None where no worker is.
+    started before anything heavy was imported; None where no worker is. `tracer` makes spans of
+    calls; None makes none.
     """
 
     settings: Settings
     plugins: Registry
     runner: Runner | None
+    tracer: Tracer | None = None
     addresses: Addresses = field(default_factory=Addresses)
     failed: asyncio.Event = field(default_factory=asyncio.Event)
     failure: BaseException | None = None
@@ -130,13 +134,16 @@ class Node:
             await self._serve_http()
 
     async def drain(self) -> None:
-        """Lets the worker finish what it has and open calls end; new ones are refused."""
-        self._health.set_serving(False)
+        """Lets actions and open calls end, each for a while; new ones are refused."""
+        self._health.end()
+        if self._scheduler is not None:
+            await self._scheduler.drain(_DRAIN_SECONDS)
         if self._worker is not None and self._worker_task is not None:
             self._worker.drain()
             await asyncio.wait({self._worker_task}, timeout=_DRAIN_SECONDS)
         if self._scheduler is not None:
-            self._scheduler.send_watchers_away()
+            # Also ends the sessions of workers, which no drain of a listener would outlast.
+            await self._scheduler.close()
         await asyncio.gather(*(server.drain(_DRAIN_SECONDS) for server in self._servers))
 
     def readiness(self) -> Mapping[str, str]:
@@ -213,7 +220,7 @@ class Node:
         return server
 
     def _routes(self, handlers: Mapping[Method[Any, Any], Handler]) -> dict[str, Route]:
-        return compose(handlers, registry=self._metrics)
+        return compose(handlers, registry=self._metrics, tracer=self.tracer)
 
     async def _start_worker(
         self, trees: StoreTrees, cas: Store | None, transport: Transport

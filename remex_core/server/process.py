@@ -13,7 +13,7 @@ from remex_core.server.banner import banner
 from remex_core.server.lifecycle import raise_file_limit, stop_signals
 from remex_core.server.node import Node
 from remex_core.server.settings import resolve
-from remex_core.telemetry.logging import VARIABLE, configure
+from remex_core.telemetry import logging, tracing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,13 +30,23 @@ async def run(flags: Flags, runner: Runner | None) -> None:
     """
     plugins = load_registry(flags.plugins)
     settings = resolve(flags, plugins)
-    configure({VARIABLE: os.environ.get(VARIABLE) or settings.config.telemetry.log})
+    wanted = os.environ.get(logging.VARIABLE) or settings.config.telemetry.log
+    logging.configure({logging.VARIABLE: wanted})
+    end_tracing = tracing.configure()
+    try:
+        await _serve(Node(settings, plugins, runner, tracing.tracer() if end_tracing else None))
+    finally:
+        if end_tracing is not None:
+            end_tracing()
+
+
+async def _serve(node: Node) -> None:
     raise_file_limit()
-    _make(settings.data_dir)
+    _make(node.settings.data_dir)
     with stop_signals() as (drain, abort):
-        async with Node(settings, plugins, runner) as node:
+        async with node:
             await node.start()
-            sys.stderr.write(banner(settings, node.addresses) + "\n")
+            sys.stderr.write(banner(node.settings, node.addresses) + "\n")
             sys.stderr.flush()
             await _first(drain, node.failed)
             if node.failure is not None:
