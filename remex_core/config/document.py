@@ -82,7 +82,8 @@ def read(text: str, environment: Mapping[str, str]) -> Document:
 
 def _syntax(error: MarkedYAMLError, text: str) -> tuple[str, str]:
     problem = " ".join(filter(None, (error.context, error.problem)))
-    line = text.splitlines()[error.problem_mark.line] if error.problem_mark is not None else ""
+    at = error.problem_mark.line if error.problem_mark is not None else 0
+    line = "".join(text.splitlines()[at : at + 1])
     hint = 'Between { } and [ ] a variable needs quotes: "${VAR}".' if "${" in line else ""
     return f"This is no YAML: {problem}.", hint
 
@@ -122,7 +123,8 @@ class _Reader:
         if isinstance(node, MappingNode):
             return self.mapping(node, path, above)
         if isinstance(node, SequenceNode):
-            return [self._item(each, path, index, above) for index, each in enumerate(node.value)]
+            inside = (*above, node)
+            return [self._item(each, path, index, inside) for index, each in enumerate(node.value)]
         assert isinstance(node, ScalarNode)
         return self._scalar(node, path)
 

@@ -97,7 +97,9 @@ def _written(location: tuple[int | str, ...], options: Any) -> tuple[str, ...]:
 
 def _sentence(error: ErrorDetails) -> tuple[str, str]:
     message = error["msg"].removeprefix("Value error, ").rstrip(".")
-    message = f"{message[:1].upper()}{message[1:]}"
+    if message.partition(" ")[0].isalpha():
+        # A word, and not a value that somebody wrote.
+        message = f"{message[:1].upper()}{message[1:]}"
     given, hint = error["input"], ""
     if error["type"].startswith(_SHOWS_INPUT) and isinstance(given, (str, int, float)):
         message += f", not {given!r}"

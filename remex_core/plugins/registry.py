@@ -131,7 +131,10 @@ class Registry:
         if distribution:
             return message, f"Install the plugin that has it: pip install {distribution}"
         known = sorted(known)
-        hint = did_you_mean(name, known) or f"There are: {', '.join(known) or 'none'}."
+        near = did_you_mean(name, known)
+        if near:
+            return message, near
+        hint = f"There are: {', '.join(known) or 'none'}."
         unusable = [each.name for each in self.plugins if not each.is_usable]
         if unusable:
             hint += f" `remex plugins` says why {', '.join(unusable)} cannot be used."
