@@ -124,6 +124,16 @@ class TestSuccess:
         assert result.cacheable
         assert not result.revoked
 
+    async def test_salt_and_timeout_of_the_action(self, bench: Bench) -> None:
+        """ACT-16: the worker reads neither salt nor timeout of an Action; the lease has a limit."""
+        action = reapi.Action.FromString(
+            await bench.blobs.get(await bench.blobs.put_action("/bin/sleep", "0.05"))
+        )
+        action.salt = b"\xff any bytes"
+        action.timeout.nanos = 1
+        result = await bench.execute(lease(await bench.blobs.put_message(action)))
+        assert (result.status.code, action_result(result).exit_code) == (0, 0)
+
     async def test_whose_result_it_is(self, bench: Bench) -> None:
         """A result names its lease and its attempt."""
         attempt = worker.Attempt(group="g", number=4, epoch=9)
