@@ -151,7 +151,7 @@ class LocalFiles(Capability):
 
     @abstractmethod
     async def link_into(self, plan: LinkPlan) -> frozenset[Key]:
-        """Makes the whole plan in one thread hop, by hard link, else reflink or copy.
+        """Makes the whole plan in few large steps, by hard link, else reflink or copy.
 
         Files appear read-only (0444, executables 0555). Answers the keys that are not here and
         whose files were therefore not made; everything else of the plan exists afterwards.
