@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from remex_core.config.model import Config
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pydantic import BaseModel
 
@@ -34,8 +34,8 @@ def json_schema(registry: Registry) -> Schema:
         defs[family] = _one_of(kinds, family, defs)
     defs["store"] = _one_of(registry.stores, "store", defs)
     _allow_name_of_ref(defs["store"])
-    for schema in (config, *defs.values()):
-        _allow_variables(schema)
+    _allow_variables(config)
+    defs = {name: _with_variable(each) for name, each in defs.items()}
     defs["variable"] = {
         "type": "string",
         "pattern": r"\$\{[^}]+\}",
@@ -116,8 +116,7 @@ def _allow_variables(schema: Schema) -> None:
 
 def _with_variable(schema: Schema) -> Schema:
     _allow_variables(schema)
-    wants = [schema, *schema.get("anyOf", ())]
-    if not any("enum" in each or each.get("type") in _NOT_TEXT for each in wants):
+    if not any("enum" in each or each.get("type") in _NOT_TEXT for each in _choices(schema)):
         return schema
     if "anyOf" in schema:
         return {**schema, "anyOf": [*schema["anyOf"], _VARIABLE]}
@@ -126,3 +125,10 @@ def _with_variable(schema: Schema) -> Schema:
     }
     inside = {key: each for key, each in schema.items() if key not in outside}
     return {**outside, "anyOf": [inside, _VARIABLE]}
+
+
+def _choices(schema: Schema) -> Iterator[Schema]:
+    """The schema and, where it is a choice, every schema that may be chosen."""
+    yield schema
+    for each in schema.get("anyOf", ()):
+        yield from _choices(each)
