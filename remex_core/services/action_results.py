@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from remex_core.errors import InvalidArgument, MalformedDigest
 from remex_core.services.blobs import check_content
 from remex_core.store import ops
@@ -82,10 +84,12 @@ def fill_metadata(result: reapi.ActionResult, worker: str, now: float) -> None:
     """
     if result.HasField("execution_metadata"):
         return
+    moment = Timestamp()
+    moment.FromMicroseconds(round(now * 1e6))
     metadata = result.execution_metadata
     metadata.worker = worker
     for name in _TIMESTAMPS:
-        getattr(metadata, name).FromMicroseconds(round(now * 1e6))
+        getattr(metadata, name).CopyFrom(moment)
 
 
 async def _store(cas: Store, maker: KeyMaker, data: bytes, digest: reapi.Digest) -> None:

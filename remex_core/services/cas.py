@@ -67,9 +67,9 @@ class CasService:
         if len(missing) == len(keys):
             response.missing_blob_digests.MergeFrom(digests)
         else:
-            by_key = dict(zip(keys, digests, strict=True))
+            places = {key: place for place, key in enumerate(keys)}
             response.missing_blob_digests.extend(
-                [digest for key, digest in by_key.items() if key in missing]
+                [digests[place] for key, place in places.items() if key in missing]
             )
         return response
 
