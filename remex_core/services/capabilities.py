@@ -8,7 +8,7 @@ from remex_core.proto import reapi, semver
 from remex_core.wire import methods
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from remex_core.services.instances import Instance, Instances
     from remex_core.wire.call import Call, Handler
@@ -25,16 +25,10 @@ _EVERY_PRIORITY: Final = reapi.PriorityCapabilities(
 
 
 class CapabilitiesService:
-    """GetCapabilities, for every instance.
+    """GetCapabilities, for every instance."""
 
-    Args:
-        instances: where to find them.
-        node_properties: the node properties that workers support (CAP-15).
-    """
-
-    def __init__(self, instances: Instances, *, node_properties: Sequence[str] = ()) -> None:
+    def __init__(self, instances: Instances) -> None:
         self._instances = instances
-        self._node_properties = tuple(node_properties)
 
     def handlers(self) -> Mapping[Method[Any, Any], Handler]:
         """The handlers by method."""
@@ -52,18 +46,19 @@ class CapabilitiesService:
             high_api_version=HIGH_API_VERSION,
         )
         if instance.executes:
-            capabilities.execution_capabilities.CopyFrom(self._execution_capabilities(instance))
+            capabilities.execution_capabilities.CopyFrom(_execution_capabilities(instance))
         return capabilities
 
-    def _execution_capabilities(self, instance: Instance) -> reapi.ExecutionCapabilities:
-        functions = _function_names(instance)
-        return reapi.ExecutionCapabilities(
-            digest_function=functions[0],
-            digest_functions=functions,
-            exec_enabled=True,
-            execution_priority_capabilities=_EVERY_PRIORITY,
-            supported_node_properties=self._node_properties,
-        )
+
+def _execution_capabilities(instance: Instance) -> reapi.ExecutionCapabilities:
+    """No node property is among them: workers support none (CAP-15, ACT-14)."""
+    functions = _function_names(instance)
+    return reapi.ExecutionCapabilities(
+        digest_function=functions[0],
+        digest_functions=functions,
+        exec_enabled=True,
+        execution_priority_capabilities=_EVERY_PRIORITY,
+    )
 
 
 def _cache_capabilities(instance: Instance) -> reapi.CacheCapabilities:

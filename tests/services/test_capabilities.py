@@ -7,9 +7,7 @@ import pytest
 from remex_core.digest import DigestFunctions
 from remex_core.errors import Code
 from remex_core.proto import reapi
-from remex_core.services.capabilities import CapabilitiesService
 from remex_core.services.instances import Instance, Instances
-from remex_core.wire.call import Call
 from remex_core.wire.methods import BATCH_READ_BLOBS, GET_CAPABILITIES, UPDATE_ACTION_RESULT
 from services_support.blobs import digest, refused
 from services_support.serving import any_instance, serving
@@ -145,9 +143,7 @@ async def test_unknown_instance_is_refused(cas, ac) -> None:
         assert (await ask(stub, "main")).HasField("cache_capabilities")
 
 
-async def test_node_properties_are_those_of_the_workers(cas, ac) -> None:
-    """CAP-15: the node properties that the server was told its workers support are announced."""
-    instances = any_instance(cas, ac, executes=True)
-    service = CapabilitiesService(instances, node_properties=["mtime", "unix_mode"])
-    answer = await service.get_capabilities(Call(GET_CAPABILITIES), reapi.GetCapabilitiesRequest())
-    assert ["mtime", "unix_mode"] == answer.execution_capabilities.supported_node_properties
+async def test_no_node_property_is_announced(cas, ac) -> None:
+    """CAP-15: a worker refuses every requested node property, so none is announced."""
+    async with serving(any_instance(cas, ac, executes=True)) as stub:
+        assert [] == (await ask(stub)).execution_capabilities.supported_node_properties
