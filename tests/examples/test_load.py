@@ -59,7 +59,7 @@ def test_a_missing_address_is_told(role: str, variables: set[str], registry: Reg
 
 def test_basic_keeps_recent_blobs_in_memory_and_links_from_disk(registry: Registry) -> None:
     """Memory before disk for clients; the worker takes its inputs from the disk itself."""
-    config = load_file(EXAMPLES / "basic.yaml", registry, {"REMEX_DATA": "/data"})
+    config = load_file(EXAMPLES / "basic.yaml", registry, {"DATA_DIR": "/data"})
     assert [
         "cas: fast_slow",
         "├─ fast: memory max_bytes=512MiB",
