@@ -27,6 +27,7 @@ def check(state: SchedulerState) -> None:
         assert identity == (group.spec.instance, group.spec.key)
         assert group.spec.merges, f"{group.id} must not merge"
     for lease, group in state.storing.items():
+        assert state.groups[group.id] is group, f"{group.id} is stored after its end"
         assert group.phase is Phase.STORING
         assert group.delivered is not None
         assert group.delivered.id == lease

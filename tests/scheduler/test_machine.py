@@ -6,7 +6,13 @@ from dataclasses import dataclass, field
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
 from remex_core.digest import SHA256
 from remex_core.platform import MatchRules, offer, requirement
@@ -39,6 +45,11 @@ PLATFORMS = (
     {"OSFamily": "windows"},
 )
 names = st.sampled_from(sorted(WORKERS))
+seldom = st.sampled_from((*[False] * 9, True))
+"""Calamities that come too often keep everything else from happening."""
+
+
+culprits = st.sampled_from((*[on.Culprit.NOBODY] * 4, *on.Culprit))
 
 
 @dataclass(slots=True)
@@ -61,7 +72,6 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.machine = Machine(OPTIONS)
         self.workers = {name: SimulatedWorker() for name in WORKERS}
         self.live: dict[str, str] = {}
-        self.forgotten: set[str] = set()
         self.look_ups: list[str] = []
         self.stores: list[str] = []
         self.requirements: dict[str, on.ActionSpec] = {}
@@ -126,17 +136,29 @@ class SchedulerMachine(RuleBasedStateMachine):
         worker.held[lease] = on.LeaseState.DONE
         worker.results[lease] = on.Completed(name, str(worker.incarnation), lease, **how)  # type: ignore[arg-type]
 
+    @property
+    def has_leases(self) -> bool:
+        """Whether some worker has something."""
+        return any(worker.held for worker in self.workers.values())
+
     # Clients.
 
     @rule(
         action=st.integers(0, 3),
         platform=st.sampled_from(PLATFORMS),
-        skip=st.booleans(),
-        merges=st.booleans(),
+        skip=seldom,
+        merges=st.sampled_from((True, True, False)),
         priority=st.integers(-1, 1),
+        at_once=st.booleans(),
     )
     def submit(
-        self, action: int, platform: dict[str, str], skip: bool, merges: bool, priority: int
+        self,
+        action: int,
+        platform: dict[str, str],
+        skip: bool,
+        merges: bool,
+        priority: int,
+        at_once: bool,
     ) -> None:
         number = len(self.requirements) + 1
         operation, group = f"op{number}", f"group{number}"
@@ -151,41 +173,48 @@ class SchedulerMachine(RuleBasedStateMachine):
         )
         self.requirements[group] = spec
         self.feed(on.Submitted(operation, group, spec))
+        if self.look_ups and at_once:
+            self.feed(on.LookedUp(self.look_ups.pop(), hit=False))
 
+    @precondition(lambda self: self.live)
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
-        if self.live:
-            self.feed(on.Cancelled(data.draw(st.sampled_from(sorted(self.live)))))
+        self.feed(on.Cancelled(data.draw(st.sampled_from(sorted(self.live)))))
 
-    @rule(data=st.data())
-    def forget(self, data: st.DataObject) -> None:
-        if self.live:
-            operation = data.draw(st.sampled_from(sorted(self.live)))
-            self.forgotten.add(operation)
-            self.feed(on.Forgotten(operation))
+    @precondition(lambda self: self.live)
+    @rule(data=st.data(), really=seldom)
+    def forget(self, data: st.DataObject, really: bool) -> None:
+        if really:
+            self.feed(on.Forgotten(data.draw(st.sampled_from(sorted(self.live)))))
 
-    @rule(data=st.data(), hit=st.booleans())
+    @precondition(lambda self: self.look_ups)
+    @rule(data=st.data(), hit=seldom)
     def look_up(self, data: st.DataObject, hit: bool) -> None:
-        if self.look_ups:
-            group = data.draw(st.sampled_from(self.look_ups))
-            self.look_ups.remove(group)
-            self.feed(on.LookedUp(group, hit, weight=10))
+        group = data.draw(st.sampled_from(self.look_ups))
+        self.look_ups.remove(group)
+        self.feed(on.LookedUp(group, hit, weight=10))
 
+    @precondition(lambda self: self.stores)
     @rule(data=st.data())
     def store(self, data: st.DataObject) -> None:
-        if self.stores:
-            group = data.draw(st.sampled_from(self.stores))
-            self.stores.remove(group)
-            self.feed(on.Stored(group))
+        group = data.draw(st.sampled_from(self.stores))
+        self.stores.remove(group)
+        self.feed(on.Stored(group))
 
     # Workers.
 
     @initialize()
-    def first_worker(self) -> None:
-        self.connect("w1", anew=True)
-        self.state_leases("w1")
+    def first_workers(self) -> None:
+        for name in WORKERS:
+            self.connect(name, anew=True)
+            self.state_leases(name)
 
-    @rule(name=names, anew=st.booleans())
+    @rule(name=names, anew=seldom)
+    def reconnect(self, name: str, anew: bool) -> None:
+        if anew or not self.workers[name].is_connected or self.workers[name].draining:
+            self.connect(name, anew or self.workers[name].draining)
+            self.state_leases(name)
+
     def connect(self, name: str, anew: bool) -> None:
         worker = self.workers[name]
         if anew or not worker.incarnation:
@@ -196,14 +225,14 @@ class SchedulerMachine(RuleBasedStateMachine):
             on.WorkerJoined(name, str(worker.incarnation), WORKERS[name], slots=2, prefetch=1)
         )
 
-    @rule(name=names)
-    def disconnect(self, name: str) -> None:
+    @rule(name=names, really=seldom)
+    def disconnect(self, name: str, really: bool) -> None:
         worker = self.workers[name]
-        if worker.is_connected:
+        if worker.is_connected and really:
             worker.is_connected = worker.has_stated = False
             self.feed(on.WorkerDisconnected(name, str(worker.incarnation)))
 
-    @rule(name=names, draining=st.booleans())
+    @rule(name=names, draining=seldom)
     def state_leases(self, name: str, draining: bool = False) -> None:
         worker = self.workers[name]
         if not worker.is_connected:
@@ -214,6 +243,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             on.WorkerStated(name, str(worker.incarnation), dict(worker.held), worker.draining)
         )
 
+    @precondition(lambda self: self.has_leases)
     @rule(name=names)
     def deliver(self, name: str) -> None:
         """A worker sends what it has not been thanked for, again and again."""
@@ -221,6 +251,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         for result in list(worker.results.values()) if worker.is_connected else ():
             self.feed(result)
 
+    @precondition(lambda self: self.has_leases)
     @rule(name=names, data=st.data())
     def progress(self, name: str, data: st.DataObject) -> None:
         worker = self.workers[name]
@@ -229,20 +260,24 @@ class SchedulerMachine(RuleBasedStateMachine):
             lease = data.draw(st.sampled_from(held))
             worker.held[lease] = on.LeaseState(worker.held[lease] + 1)
 
-    @rule(name=names, data=st.data(), culprit=st.sampled_from(on.Culprit), caches=st.booleans())
-    def finish(self, name: str, data: st.DataObject, culprit: on.Culprit, caches: bool) -> None:
-        worker = self.workers[name]
-        held = [lease for lease, state in worker.held.items() if state < on.LeaseState.DONE]
+    @precondition(lambda self: self.has_leases)
+    @rule(data=st.data(), culprit=culprits, caches=st.booleans())
+    def finish(self, data: st.DataObject, culprit: on.Culprit, caches: bool) -> None:
+        """A process comes to its end; half of the time the scheduler hears of it at once."""
+        held = [
+            (name, lease)
+            for name, worker in self.workers.items()
+            for lease, state in worker.held.items()
+            if state < on.LeaseState.DONE
+        ]
         if held:
+            name, lease = data.draw(st.sampled_from(held))
             succeeded = culprit is on.Culprit.NOBODY
-            self.end(
-                name,
-                data.draw(st.sampled_from(held)),
-                succeeded=succeeded,
-                culprit=culprit,
-                caches=caches and succeeded,
-            )
+            self.end(name, lease, succeeded=succeeded, culprit=culprit, caches=caches and succeeded)
+            if data.draw(st.booleans()):
+                self.deliver(name)
 
+    @precondition(lambda self: self.has_leases)
     @rule(name=names)
     def fail(self, name: str) -> None:
         """A worker that is broken fails everything that it is given."""
@@ -252,29 +287,37 @@ class SchedulerMachine(RuleBasedStateMachine):
                     self.end(name, lease, succeeded=False, culprit=on.Culprit.WORKER)
             self.deliver(name)
 
-    @rule(name=names, data=st.data())
-    def drop(self, name: str, data: st.DataObject) -> None:
+    @precondition(lambda self: self.has_leases)
+    @rule(name=names, data=st.data(), really=seldom)
+    def drop(self, name: str, data: st.DataObject, really: bool) -> None:
         """A worker forgets a lease, as a broken one may."""
         worker = self.workers[name]
         held = [lease for lease in worker.held if lease not in worker.results]
-        if held:
+        if held and really:
             del worker.held[data.draw(st.sampled_from(held))]
 
-    @rule(name=names)
-    def lose(self, name: str) -> None:
+    @rule(name=names, really=seldom)
+    def lose(self, name: str, really: bool) -> None:
+        if not really:
+            return
         worker = self.workers[name]
         self.feed(on.WorkerLost(name, str(worker.incarnation), "it was unplugged"))
         worker.is_connected = False
 
-    @rule(name=names)
-    def drain(self, name: str) -> None:
+    @rule(name=names, really=seldom)
+    def drain(self, name: str, really: bool) -> None:
+        if not really:
+            return
         if name in self.machine.state.fleet.workers:
             self.workers[name].draining = True
         self.feed(on.DrainRequested(name))
 
     # Time.
 
-    @rule(seconds=st.sampled_from((0.1, 1.0, 6.0, 35.0)), lag=st.sampled_from((0.0, 0.0, 40.0)))
+    @rule(
+        seconds=st.sampled_from((0.1, 0.5, 1.0, 2.0, 6.0, 35.0)),
+        lag=st.sampled_from((0.0, 0.0, 40.0)),
+    )
     def pass_time(self, seconds: float, lag: float) -> None:
         self.machine.now += seconds
         self.feed(on.Tick(lag))
@@ -311,6 +354,6 @@ class SchedulerMachine(RuleBasedStateMachine):
 
 
 SchedulerMachine.TestCase.settings = settings(
-    max_examples=200, stateful_step_count=60, deadline=None
+    max_examples=200, stateful_step_count=80, deadline=None
 )
 TestSchedulerMachine = SchedulerMachine.TestCase
