@@ -47,7 +47,7 @@ BUILT_IN: Mapping[str, Subcommand] = {
     "serve": Subcommand("remex_core.cli.serve:app", "Serve the cache, the scheduler and a worker."),
     "demo": Subcommand("remex_core.cli.demo:app", "Build 60 things with 3 workers, twice."),
     "doctor": Subcommand("remex_core.cli.doctor:app", "Find what would keep a build from working."),
-    "bench": Subcommand("remex_core.cli.bench:app", "Measure this machine or a running server."),
+    "bench": Subcommand("remex_core.cli.bench:app", "Measure what remex costs on this machine."),
     "cas": Subcommand("remex_core.cli.cas:app", "Put, get and look up blobs."),
     "config": Subcommand("remex_core.cli.config:app", "Write, check and show configurations."),
     "plugins": Subcommand("remex_core.cli.plugins:app", "Show which plugins are active, and why."),
