@@ -6,7 +6,7 @@ import asyncio
 import json
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -15,7 +15,8 @@ from remex_core.errors import InvalidArgument
 if TYPE_CHECKING:
     from remex_core.bench.figure import Figure
 
-SCHEMA = "remex.bench.v1"
+SCHEMA: Final = "remex.bench.v1"
+_WIDTH: Final = 120
 
 app = typer.Typer()
 
@@ -82,10 +83,17 @@ def _print_table(figures: list[Figure]) -> None:
     from rich.table import Table
 
     table = Table("what", "remex", "bare", "ratio", "wanted", "")
+    for column in table.columns:
+        column.no_wrap = True
     for figure in figures:
-        bare = "" if figure.baseline is None else f"{figure.baseline:,.0f} {figure.unit}"
+        bare = "" if figure.baseline is None else _shown(figure.baseline, figure.unit)
         ratio = "" if figure.baseline is None else f"{figure.compared:.0%}"
         verdict = "" if not figure.bound else "holds" if figure.holds else "FAILS"
-        value = f"{figure.value:,.1f}" if figure.value < 100 else f"{figure.value:,.0f}"
-        table.add_row(figure.name, f"{value} {figure.unit}", bare, ratio, figure.bound, verdict)
-    Console().print(table)
+        table.add_row(
+            figure.name, _shown(figure.value, figure.unit), bare, ratio, figure.bound, verdict
+        )
+    Console(width=_WIDTH).print(table)
+
+
+def _shown(value: float, unit: str) -> str:
+    return f"{value:,.1f} {unit}" if value < 100 else f"{value:,.0f} {unit}"
