@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +18,9 @@ from remex_core.digest import (
 )
 from remex_core.errors import MalformedDigest
 
+if TYPE_CHECKING:
+    from remex_core.digest import DigestFunction
+
 SOME_HASH = hashlib.sha256(b"some").hexdigest()
 
 
@@ -27,7 +31,7 @@ SOME_HASH = hashlib.sha256(b"some").hexdigest()
         (BLAKE3, "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"),
     ],
 )
-def test_empty_hash_is_the_published_one(function, expected) -> None:
+def test_empty_hash_is_the_published_one(function: DigestFunction, expected: str) -> None:
     """DIG-10: the empty blob of each function has its well-known hash."""
     assert expected == function.empty_hash
     assert Key("", function.name, expected, 0) == function.empty_key
@@ -45,7 +49,7 @@ def test_empty_hash_is_the_published_one(function, expected) -> None:
         (SOME_HASH, 2**63, "impossible size"),
     ],
 )
-def test_malformed_digest_is_refused_with_the_reason(hash_, size, said) -> None:
+def test_malformed_digest_is_refused_with_the_reason(hash_: str, size: int, said: str) -> None:
     """DIG-01, DIG-03, DIG-05: what is wrong with a digest stands in the error."""
     with pytest.raises(MalformedDigest, match=said):
         check_digest(SHA256, hash_, size)
@@ -83,7 +87,7 @@ def test_only_blake3_announced_is_inferred() -> None:
 
 
 @pytest.mark.parametrize("number", [2, 3, 8, 10, 77])
-def test_unannounced_function_is_refused(number) -> None:
+def test_unannounced_function_is_refused(number: int) -> None:
     """DIG-08: a function that the instance does not announce is an invalid argument."""
     with pytest.raises(MalformedDigest, match="not offered here"):
         DigestFunctions().for_request(number, [])

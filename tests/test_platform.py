@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from remex_core.errors import InvalidArgument
@@ -15,18 +17,25 @@ from remex_core.platform import (
     requirement,
 )
 
+if TYPE_CHECKING:
+    from remex_core.platform import Requirement
+
 RULES = MatchRules()
 
 
-def wanted(*pairs: str):
-    return requirement(tuple(pair.split("=", 1)) for pair in pairs)
+def split(pairs: tuple[str, ...]) -> list[tuple[str, str]]:
+    return [(name, value) for name, _, value in (pair.partition("=") for pair in pairs)]
 
 
-def offered(*pairs: str):
-    return offer(tuple(pair.split("=", 1)) for pair in pairs)
+def wanted(*pairs: str) -> Requirement:
+    return requirement(split(pairs))
 
 
-def matches(want, has, rules=RULES) -> bool:
+def offered(*pairs: str) -> dict[str, frozenset[str]]:
+    return offer(split(pairs))
+
+
+def matches(want: list[str], has: list[str], rules: MatchRules = RULES) -> bool:
     return not rules.differences(wanted(*want), offered(*has))
 
 
@@ -50,7 +59,7 @@ def matches(want, has, rules=RULES) -> bool:
         (["dockerNetwork=off", "recycle-runner=true", "EstimatedCPU=64"], []),
     ],
 )
-def test_worker_that_offers_it_all_matches(want, has) -> None:
+def test_worker_that_offers_it_all_matches(want: list[str], has: list[str]) -> None:
     """ACT-13: exact values, all of several values, minima by number, and names to be ignored."""
     assert matches(want, has)
 
@@ -69,7 +78,7 @@ def test_worker_that_offers_it_all_matches(want, has) -> None:
         (["container-image=debian:12"], ["container-image=debian:11"]),
     ],
 )
-def test_worker_that_lacks_something_does_not_match(want, has) -> None:
+def test_worker_that_lacks_something_does_not_match(want: list[str], has: list[str]) -> None:
     """ACT-13: names and values are case-sensitive, and each wanted value must be offered."""
     assert not matches(want, has)
 
@@ -146,6 +155,6 @@ def test_known_names() -> None:
         ("many", None),
     ],
 )
-def test_amounts(text, number) -> None:
+def test_amounts(text: str, number: int) -> None:
     """Amounts are plain numbers with the usual units; nothing else counts as one."""
     assert number == amount(text)

@@ -51,7 +51,7 @@ def tested() -> frozenset[str]:
 
 
 @pytest.mark.parametrize("family", RULES)
-def test_every_rule_has_a_test(family, tested) -> None:
+def test_every_rule_has_a_test(family: str, tested: frozenset[str]) -> None:
     """No rule of the family is without a test that names it."""
     rules = [f"{family}-{number}" for number in RULES[family].split()]
     assert [] == [rule for rule in rules if rule not in tested]

@@ -16,14 +16,14 @@ def machine() -> Machine:
     return Machine()
 
 
-def test_first_thing_is_the_look_up(machine) -> None:
+def test_first_thing_is_the_look_up(machine: Machine) -> None:
     """EXE-08: a new action asks the action cache before anything else."""
     machine.join()
     operation = machine.submit(cached=None)
     assert [do.Publish((operation,), do.Stage.CACHE_CHECK), do.LookUp("group1")] == machine.last
 
 
-def test_hit_ends_without_a_run(machine) -> None:
+def test_hit_ends_without_a_run(machine: Machine) -> None:
     """EXE-08: a cached result is the answer; no worker hears of the action."""
     machine.join()
     operation = machine.submit(cached=True)
@@ -32,7 +32,7 @@ def test_hit_ends_without_a_run(machine) -> None:
     assert not machine.state.groups
 
 
-def test_miss_is_persisted_before_it_is_leased(machine) -> None:
+def test_miss_is_persisted_before_it_is_leased(machine: Machine) -> None:
     """A lease follows only after the attempt is written down."""
     machine.join()
     machine.submit()
@@ -47,7 +47,7 @@ def test_miss_is_persisted_before_it_is_leased(machine) -> None:
     )
 
 
-def test_twin_shares_the_look_up(machine) -> None:
+def test_twin_shares_the_look_up(machine: Machine) -> None:
     """EXE-11: no twin slips in between the submission and the answer of the action cache."""
     first = machine.submit(cached=None)
     second = machine.submit(cached=None)
@@ -56,7 +56,7 @@ def test_twin_shares_the_look_up(machine) -> None:
     assert {first, second} == set(machine.finish().operations)
 
 
-def test_twins_share_one_run(machine) -> None:
+def test_twins_share_one_run(machine: Machine) -> None:
     """EXE-11: identical actions in flight run once, and each caller is told."""
     machine.join()
     first = machine.submit()
@@ -67,7 +67,7 @@ def test_twins_share_one_run(machine) -> None:
     assert {first, second} == set(machine.finish().operations)
 
 
-def test_instances_do_not_share_runs(machine) -> None:
+def test_instances_do_not_share_runs(machine: Machine) -> None:
     """INS-07: the same action in two instances is two actions."""
     machine.join(slots=2)
     machine.submit(instance="one")
@@ -75,7 +75,7 @@ def test_instances_do_not_share_runs(machine) -> None:
     assert 1 == len(machine.given(do.Lease))
 
 
-def test_do_not_cache_runs_twice(machine) -> None:
+def test_do_not_cache_runs_twice(machine: Machine) -> None:
     """EXE-10: such actions are neither looked up nor merged."""
     machine.join(slots=2)
     machine.submit(merges=False)
@@ -85,7 +85,7 @@ def test_do_not_cache_runs_twice(machine) -> None:
     assert not [command for command in machine.all if isinstance(command, do.LookUp)]
 
 
-def test_skipped_look_up_is_none(machine) -> None:
+def test_skipped_look_up_is_none(machine: Machine) -> None:
     """EXE-09, EXE-37: a client that wants a fresh result has the action run."""
     machine.join()
     machine.submit(skip=True)
@@ -93,7 +93,7 @@ def test_skipped_look_up_is_none(machine) -> None:
     assert not machine.given(do.LookUp)
 
 
-def test_fresh_result_is_wanted_while_another_looks_up(machine) -> None:
+def test_fresh_result_is_wanted_while_another_looks_up(machine: Machine) -> None:
     """EXE-09: the hit serves whom it may serve, and the action runs for the other."""
     machine.join()
     cached = machine.submit(cached=None)
@@ -106,7 +106,7 @@ def test_fresh_result_is_wanted_while_another_looks_up(machine) -> None:
     assert (fresh,) == machine.finish().operations
 
 
-def test_fresh_result_is_not_one_that_others_may_see(machine) -> None:
+def test_fresh_result_is_not_one_that_others_may_see(machine: Machine) -> None:
     """EXE-09: a run whose result is being stored may be visible already; a new one begins."""
     machine.join()
     machine.submit()
@@ -119,7 +119,7 @@ def test_fresh_result_is_not_one_that_others_may_see(machine) -> None:
     assert (fresh,) == machine.finish().operations
 
 
-def test_late_twin_gets_the_result_that_is_being_stored(machine) -> None:
+def test_late_twin_gets_the_result_that_is_being_stored(machine: Machine) -> None:
     """A twin that comes while the result is on its way into the cache neither runs nor misses."""
     machine.join()
     first = machine.submit()
@@ -130,7 +130,7 @@ def test_late_twin_gets_the_result_that_is_being_stored(machine) -> None:
     assert {first, second} == set(machine.finish().operations)
 
 
-def test_result_is_stored_before_it_is_published(machine) -> None:
+def test_result_is_stored_before_it_is_published(machine: Machine) -> None:
     """Whoever learns of a result finds it in the action cache; then the worker may forget it."""
     machine.join()
     machine.submit()
@@ -141,7 +141,7 @@ def test_result_is_stored_before_it_is_published(machine) -> None:
     assert [do.Persist, do.Finish, do.Acknowledge] == kinds
 
 
-def test_result_that_is_not_cached_is_not_stored(machine) -> None:
+def test_result_that_is_not_cached_is_not_stored(machine: Machine) -> None:
     """EXE-25: what must not enter the action cache goes straight to the client."""
     machine.join()
     machine.submit()
@@ -150,7 +150,7 @@ def test_result_that_is_not_cached_is_not_stored(machine) -> None:
     assert do.Ending.RAN is machine.finish().ending
 
 
-def test_more_urgent_twin_makes_the_action_urgent(machine) -> None:
+def test_more_urgent_twin_makes_the_action_urgent(machine: Machine) -> None:
     """EXE-31: a merged action has the priority of its most urgent caller."""
     machine.join()
     running = machine.submit("running")
@@ -163,7 +163,7 @@ def test_more_urgent_twin_makes_the_action_urgent(machine) -> None:
     assert running
 
 
-def test_cancel_ends_queued_operation(machine) -> None:
+def test_cancel_ends_queued_operation(machine: Machine) -> None:
     """OP-08: a cancelled operation is done, with the code CANCELLED, and never runs."""
     operation = machine.submit()
     machine.handle(on.Cancelled(operation))
@@ -173,7 +173,7 @@ def test_cancel_ends_queued_operation(machine) -> None:
     assert not machine.given(do.Lease)
 
 
-def test_cancel_kills_what_runs(machine) -> None:
+def test_cancel_kills_what_runs(machine: Machine) -> None:
     """OP-08: the process is killed; its place is free once the worker says that it is dead."""
     machine.join()
     operation = machine.submit()
@@ -187,7 +187,7 @@ def test_cancel_kills_what_runs(machine) -> None:
     assert [lease.lease] == [each.lease for each in machine.given(do.Acknowledge)]
 
 
-def test_revoke_is_repeated_until_it_is_heard(machine) -> None:
+def test_revoke_is_repeated_until_it_is_heard(machine: Machine) -> None:
     """A worker that still has a lease that nobody wants is told again."""
     machine.join()
     operation = machine.submit()
@@ -197,7 +197,7 @@ def test_revoke_is_repeated_until_it_is_heard(machine) -> None:
     assert [lease.lease] == [each.lease for each in machine.given(do.Revoke)]
 
 
-def test_cancel_detaches_one_of_several(machine) -> None:
+def test_cancel_detaches_one_of_several(machine: Machine) -> None:
     """OP-09: one caller's cancel leaves the run to the others."""
     machine.join()
     first = machine.submit()
@@ -211,7 +211,7 @@ def test_cancel_detaches_one_of_several(machine) -> None:
     assert (second,) == machine.finish().operations
 
 
-def test_twin_of_a_killed_run_starts_anew(machine) -> None:
+def test_twin_of_a_killed_run_starts_anew(machine: Machine) -> None:
     """OP-08: nobody is merged with a run that is being killed."""
     machine.join(slots=2)
     machine.handle(on.Cancelled(machine.submit()))
@@ -219,7 +219,7 @@ def test_twin_of_a_killed_run_starts_anew(machine) -> None:
     assert "group2" == machine.lease().group
 
 
-def test_cancel_during_the_look_up_ends_at_once(machine) -> None:
+def test_cancel_during_the_look_up_ends_at_once(machine: Machine) -> None:
     """OP-08: an answer that comes after the cancel changes nothing."""
     operation = machine.submit(cached=None)
     machine.handle(on.Cancelled(operation))
@@ -227,14 +227,14 @@ def test_cancel_during_the_look_up_ends_at_once(machine) -> None:
     assert [] == machine.handle(on.LookedUp("group1", hit=True))
 
 
-def test_cancel_of_a_finished_operation_is_nothing(machine) -> None:
+def test_cancel_of_a_finished_operation_is_nothing(machine: Machine) -> None:
     """OP-08: a cancel that comes too late changes nothing, as does one for an unknown name."""
     operation = machine.submit(cached=True)
     assert [] == machine.handle(on.Cancelled(operation))
     assert [] == machine.handle(on.Cancelled("no such operation"))
 
 
-def test_cancel_while_the_result_is_stored_is_too_late(machine) -> None:
+def test_cancel_while_the_result_is_stored_is_too_late(machine: Machine) -> None:
     """OP-08: the result came first, and is the answer."""
     machine.join()
     operation = machine.submit()
@@ -244,7 +244,7 @@ def test_cancel_while_the_result_is_stored_is_too_late(machine) -> None:
     assert do.Ending.RAN is machine.finish().ending
 
 
-def test_forgotten_operation_goes_on(machine) -> None:
+def test_forgotten_operation_goes_on(machine: Machine) -> None:
     """OP-07: deleting an operation forgets its name, and does not cancel it."""
     machine.join()
     operation = machine.submit()
@@ -256,7 +256,7 @@ def test_forgotten_operation_goes_on(machine) -> None:
     assert (operation,) == machine.finish().operations
 
 
-def test_finished_operations_are_kept_for_a_while(machine) -> None:
+def test_finished_operations_are_kept_for_a_while(machine: Machine) -> None:
     """OP-04: for the time that the site sets, and no longer."""
     operation = machine.submit(cached=True)
     machine.pass_time(machine.options.retain_seconds - 1)
@@ -285,7 +285,7 @@ def test_finished_operations_are_bounded_in_bytes() -> None:
     assert [do.Expire((first,))] == machine.given(do.Expire)
 
 
-def test_rejected_operation_is_kept_as_a_finished_one(machine) -> None:
+def test_rejected_operation_is_kept_as_a_finished_one(machine: Machine) -> None:
     """OP-03: an operation that was done from the start can be asked for all the same."""
     machine.handle(on.Rejected("op"))
     assert machine.state.operations.is_known("op")
@@ -293,7 +293,7 @@ def test_rejected_operation_is_kept_as_a_finished_one(machine) -> None:
     assert [do.Expire(("op",))] == machine.given(do.Expire)
 
 
-def test_inputs_of_waiting_actions_are_touched(machine) -> None:
+def test_inputs_of_waiting_actions_are_touched(machine: Machine) -> None:
     """The inputs of whatever waits or runs are kept alive, each group in its own rhythm."""
     machine.submit("first", merges=False)
     machine.now += 100

@@ -21,7 +21,7 @@ def leased(machine: Machine) -> list[tuple[str, str]]:
     return [(each.group, each.worker) for each in machine.given(do.Lease)]
 
 
-def test_first_come_first_served_across_requirements(machine) -> None:
+def test_first_come_first_served_across_requirements(machine: Machine) -> None:
     """Of several requirements that a worker can satisfy, the action that waits longest is next."""
     machine.join("w1", OSFamily="linux", Pool="a")
     machine.submit("running")
@@ -39,7 +39,7 @@ def test_first_come_first_served_across_requirements(machine) -> None:
     assert ["group2", "group3", "group4"] == order
 
 
-def test_urgent_before_early(machine) -> None:
+def test_urgent_before_early(machine: Machine) -> None:
     """EXE-31: a lower priority number is sooner."""
     machine.join()
     machine.submit("running")
@@ -51,7 +51,7 @@ def test_urgent_before_early(machine) -> None:
     assert "group4" == machine.lease().group
 
 
-def test_action_that_comes_back_stands_where_it_stood(machine) -> None:
+def test_action_that_comes_back_stands_where_it_stood(machine: Machine) -> None:
     """EXE-26: a lost attempt does not cost the place in the queue."""
     machine.join("w1")
     machine.submit("first")
@@ -63,7 +63,7 @@ def test_action_that_comes_back_stands_where_it_stood(machine) -> None:
     assert [("group1", "w2")] == leased(machine)
 
 
-def test_only_matching_workers(machine) -> None:
+def test_only_matching_workers(machine: Machine) -> None:
     """ACT-13: an action runs where its platform properties are offered."""
     machine.join("w1", OSFamily="linux")
     machine.join("w2", OSFamily="macos")
@@ -71,7 +71,7 @@ def test_only_matching_workers(machine) -> None:
     assert [("group1", "w2")] == leased(machine)
 
 
-def test_only_workers_that_serve_the_instance(machine) -> None:
+def test_only_workers_that_serve_the_instance(machine: Machine) -> None:
     """A worker with a list of instances runs actions of those only."""
     machine.join("w1", instances=frozenset({"main"}))
     machine.submit("a", instance="other")
@@ -80,7 +80,7 @@ def test_only_workers_that_serve_the_instance(machine) -> None:
     assert [("group2", "w1")] == leased(machine)
 
 
-def test_least_recently_used_worker_is_next(machine) -> None:
+def test_least_recently_used_worker_is_next(machine: Machine) -> None:
     """The default placement spreads actions over the workers."""
     for name in ("w1", "w2", "w3"):
         machine.join(name, slots=2)
@@ -92,7 +92,7 @@ def test_least_recently_used_worker_is_next(machine) -> None:
     assert ["w1", "w2", "w3", "w1", "w2", "w3"] == order
 
 
-def test_minimum_properties_are_used_up(machine) -> None:
+def test_minimum_properties_are_used_up(machine: Machine) -> None:
     """A worker's cores are taken by the actions that run on it, and come back."""
     machine.join("w1", slots=8, cpu_count="4")
     machine.submit("a", cpu_count="3")
@@ -117,7 +117,7 @@ def test_wished_for_worker_comes_first() -> None:
     assert [("group2", "w1")] == leased(machine)
 
 
-def test_nothing_is_fetched_ahead_while_a_slot_is_free(machine) -> None:
+def test_nothing_is_fetched_ahead_while_a_slot_is_free(machine: Machine) -> None:
     """An action that could start elsewhere does not wait behind another."""
     machine.join("w1", prefetch=1)
     machine.join("w2", prefetch=1)
@@ -131,7 +131,7 @@ def test_nothing_is_fetched_ahead_while_a_slot_is_free(machine) -> None:
     assert [] == leased(machine)
 
 
-def test_idle_worker_takes_what_waits_elsewhere(machine) -> None:
+def test_idle_worker_takes_what_waits_elsewhere(machine: Machine) -> None:
     """What was only fetched ahead is asked back for a worker that could start it."""
     machine.join("w1", prefetch=1)
     machine.submit("running")
@@ -148,7 +148,7 @@ def test_idle_worker_takes_what_waits_elsewhere(machine) -> None:
     assert "w1" == running.worker
 
 
-def test_what_has_started_is_not_asked_back(machine) -> None:
+def test_what_has_started_is_not_asked_back(machine: Machine) -> None:
     """A lease that became a process stays where it is."""
     machine.join("w1", prefetch=1)
     machine.submit("running")
@@ -162,7 +162,7 @@ def test_what_has_started_is_not_asked_back(machine) -> None:
     assert [] == machine.given(do.Revoke)
 
 
-def test_no_more_is_asked_back_than_can_start(machine) -> None:
+def test_no_more_is_asked_back_than_can_start(machine: Machine) -> None:
     """One idle slot takes one action; the others keep their places."""
     machine.join("w1", prefetch=3)
     for number in range(4):
@@ -173,7 +173,7 @@ def test_no_more_is_asked_back_than_can_start(machine) -> None:
     assert [] == machine.given(do.Revoke)
 
 
-def test_freed_slot_is_for_what_waits_there(machine) -> None:
+def test_freed_slot_is_for_what_waits_there(machine: Machine) -> None:
     """When a slot becomes free, what was fetched ahead on that worker is no longer for others."""
     machine.join("w1", prefetch=1)
     machine.submit("running")
@@ -184,7 +184,7 @@ def test_freed_slot_is_for_what_waits_there(machine) -> None:
     assert [] == machine.given(do.Revoke)
 
 
-def test_unsatisfiable_action_is_refused_after_a_grace(machine) -> None:
+def test_unsatisfiable_action_is_refused_after_a_grace(machine: Machine) -> None:
     """EXE-19: a known property that nobody has is FAILED_PRECONDITION, and the nearest is named."""
     machine.join("w3", OSFamily="linux", container__image="debian:11")
     machine.join("w9", OSFamily="macos")
@@ -206,7 +206,7 @@ def test_unsatisfiable_action_is_refused_after_a_grace(machine) -> None:
     ) == finish.explanation
 
 
-def test_unknown_property_is_refused_as_such(machine) -> None:
+def test_unknown_property_is_refused_as_such(machine: Machine) -> None:
     """EXE-18: a name that nobody knows is INVALID_ARGUMENT, with the one that was meant."""
     machine.join("w1", OSFamily="linux")
     machine.submit(OsFamily="linux")
@@ -217,7 +217,7 @@ def test_unknown_property_is_refused_as_such(machine) -> None:
     assert "Did you mean OSFamily?" in finish.explanation
 
 
-def test_name_that_a_worker_once_had_is_known(machine) -> None:
+def test_name_that_a_worker_once_had_is_known(machine: Machine) -> None:
     """EXE-18, EXE-19: a name is known for good once some worker has offered it."""
     machine.join("w1", rack="7")
     machine.handle(on.WorkerLost("w1", "i1", "it left"))
@@ -229,7 +229,7 @@ def test_name_that_a_worker_once_had_is_known(machine) -> None:
     assert Code.FAILED_PRECONDITION is machine.finish().code
 
 
-def test_nobody_at_all_is_told(machine) -> None:
+def test_nobody_at_all_is_told(machine: Machine) -> None:
     """EXE-19: without workers, the message says how to start one."""
     machine.submit()
     machine.pass_time(31)
@@ -237,7 +237,7 @@ def test_nobody_at_all_is_told(machine) -> None:
     assert "remex serve --role worker" in machine.finish().explanation
 
 
-def test_nobody_for_the_instance_is_told(machine) -> None:
+def test_nobody_for_the_instance_is_told(machine: Machine) -> None:
     """EXE-19: workers that serve other instances are no help, and the message says so."""
     machine.join("w1", instances=frozenset({"main"}))
     machine.submit(instance="other")
@@ -247,7 +247,7 @@ def test_nobody_for_the_instance_is_told(machine) -> None:
     assert "no worker serves the instance 'other'" in machine.finish().message
 
 
-def test_worker_that_comes_in_time_saves_the_action(machine) -> None:
+def test_worker_that_comes_in_time_saves_the_action(machine: Machine) -> None:
     """EXE-19: the grace is for workers that are about to start."""
     machine.submit(Pool="big")
     machine.pass_time(29)
@@ -255,7 +255,7 @@ def test_worker_that_comes_in_time_saves_the_action(machine) -> None:
     machine.lease()
 
 
-def test_grace_begins_when_the_last_worker_is_gone(machine) -> None:
+def test_grace_begins_when_the_last_worker_is_gone(machine: Machine) -> None:
     """EXE-19: an action that waited for a busy worker is not refused the moment that one leaves."""
     machine.join("w1")
     machine.submit("running")
@@ -270,7 +270,7 @@ def test_grace_begins_when_the_last_worker_is_gone(machine) -> None:
     assert 2 == len(machine.given(do.Finish))
 
 
-def test_busy_workers_are_waited_for(machine) -> None:
+def test_busy_workers_are_waited_for(machine: Machine) -> None:
     """EXE-20: an action that somebody could run waits as long as it takes."""
     machine.join("w1")
     machine.submit("running")
@@ -282,7 +282,7 @@ def test_busy_workers_are_waited_for(machine) -> None:
         assert not machine.given(do.Finish)
 
 
-def test_shapes_are_forgotten(machine) -> None:
+def test_shapes_are_forgotten(machine: Machine) -> None:
     """A client that asks for ever new properties does not fill the memory."""
     machine.join("w1")
     for number in range(1000):

@@ -22,14 +22,14 @@ def stages(machine: Machine) -> list[do.Stage]:
     return [each.stage for each in machine.given(do.Publish)]
 
 
-def test_lease_carries_its_attempt(machine) -> None:
+def test_lease_carries_its_attempt(machine: Machine) -> None:
     """An attempt is the group, the how-manieth try, and the epoch of the scheduler."""
     machine.join()
     machine.submit()
     assert do.Lease("w1", "i1", "group1.7.1", "group1", 1) == machine.lease()
 
 
-def test_worker_is_given_nothing_before_it_has_spoken(machine) -> None:
+def test_worker_is_given_nothing_before_it_has_spoken(machine: Machine) -> None:
     """What a worker still holds from before must be known first."""
     machine.submit()
     machine.handle(on.WorkerJoined("w1", "i1", {}, slots=1))
@@ -38,7 +38,7 @@ def test_worker_is_given_nothing_before_it_has_spoken(machine) -> None:
     machine.lease()
 
 
-def test_running_is_published(machine) -> None:
+def test_running_is_published(machine: Machine) -> None:
     """EXE-02: the stage is EXECUTING when the process has started."""
     machine.join()
     machine.submit()
@@ -51,7 +51,7 @@ def test_running_is_published(machine) -> None:
     assert [] == stages(machine)
 
 
-def test_silent_worker_is_lost_and_its_action_goes_elsewhere(machine) -> None:
+def test_silent_worker_is_lost_and_its_action_goes_elsewhere(machine: Machine) -> None:
     """EXE-05, EXE-26: after the lease timeout the stage goes back, and another worker runs it."""
     machine.join("w1")
     machine.submit()
@@ -65,7 +65,7 @@ def test_silent_worker_is_lost_and_its_action_goes_elsewhere(machine) -> None:
     assert ["w1"] == [each.worker for each in machine.given(do.Dismiss)]
 
 
-def test_statement_keeps_a_worker(machine) -> None:
+def test_statement_keeps_a_worker(machine: Machine) -> None:
     """A worker that speaks in time keeps its leases."""
     machine.join()
     machine.submit()
@@ -77,7 +77,7 @@ def test_statement_keeps_a_worker(machine) -> None:
         assert not machine.given(do.Dismiss)
 
 
-def test_own_delay_is_not_held_against_workers(machine) -> None:
+def test_own_delay_is_not_held_against_workers(machine: Machine) -> None:
     """A scheduler that stood still for a minute declares nobody lost for that minute."""
     machine.join()
     machine.pass_time(65, lag=60)
@@ -88,7 +88,7 @@ def test_own_delay_is_not_held_against_workers(machine) -> None:
     assert ["w1"] == [each.worker for each in machine.given(do.Dismiss)]
 
 
-def test_late_result_of_a_lost_worker_is_ignored(machine) -> None:
+def test_late_result_of_a_lost_worker_is_ignored(machine: Machine) -> None:
     """At most one result is accepted: that of the live attempt."""
     machine.join("w1")
     machine.submit()
@@ -103,7 +103,7 @@ def test_late_result_of_a_lost_worker_is_ignored(machine) -> None:
     assert do.Ending.RAN is machine.finish().ending
 
 
-def test_result_that_is_sent_twice_counts_once(machine) -> None:
+def test_result_that_is_sent_twice_counts_once(machine: Machine) -> None:
     """A worker repeats a result until it is acknowledged, which is after it is safe."""
     machine.join()
     machine.submit()
@@ -136,7 +136,7 @@ def test_attempts_are_bounded_and_spread() -> None:
     assert f"worker {workers[-1]} failed: no disk" in finish.message
 
 
-def test_only_worker_is_tried_again(machine) -> None:
+def test_only_worker_is_tried_again(machine: Machine) -> None:
     """EXE-26: where there is no other worker, the one that failed is better than none."""
     machine.join("w1")
     machine.submit()
@@ -144,7 +144,7 @@ def test_only_worker_is_tried_again(machine) -> None:
     assert ("w1", 2) == (machine.lease().worker, machine.lease().attempt)
 
 
-def test_failed_worker_is_avoided_while_others_are_busy(machine) -> None:
+def test_failed_worker_is_avoided_while_others_are_busy(machine: Machine) -> None:
     """EXE-26: the action waits for a worker that has not failed it."""
     machine.join("w1")
     machine.join("w2")
@@ -158,7 +158,7 @@ def test_failed_worker_is_avoided_while_others_are_busy(machine) -> None:
     assert (second.worker, "group1") == (machine.lease().worker, machine.lease().group)
 
 
-def test_failed_action_does_not_hold_up_others(machine) -> None:
+def test_failed_action_does_not_hold_up_others(machine: Machine) -> None:
     """An action that avoids a worker leaves that worker to the ones behind it."""
     machine.join("w1")
     machine.join("w2")
@@ -171,7 +171,7 @@ def test_failed_action_does_not_hold_up_others(machine) -> None:
     assert (first.worker, "group3") == (machine.lease().worker, machine.lease().group)
 
 
-def test_guilty_action_is_not_tried_again(machine) -> None:
+def test_guilty_action_is_not_tried_again(machine: Machine) -> None:
     """EXE-23: a timeout or a broken rule is the action's own; the client gets it as it is."""
     machine.join()
     machine.submit()
@@ -180,7 +180,7 @@ def test_guilty_action_is_not_tried_again(machine) -> None:
     assert not machine.given(do.Store)
 
 
-def test_failing_cas_counts_against_nobody(machine) -> None:
+def test_failing_cas_counts_against_nobody(machine: Machine) -> None:
     """A CAS that fails makes the action wait a while; the same worker may have it again."""
     machine.join()
     machine.submit()
@@ -206,7 +206,7 @@ def test_cas_that_goes_on_failing_is_told() -> None:
     assert "it is full" in finish.message
 
 
-def test_resting_action_can_be_cancelled(machine) -> None:
+def test_resting_action_can_be_cancelled(machine: Machine) -> None:
     """OP-08: an action that waits for the CAS ends as any other."""
     machine.join()
     operation = machine.submit()
@@ -217,7 +217,7 @@ def test_resting_action_can_be_cancelled(machine) -> None:
     assert not machine.given(do.Lease)
 
 
-def test_broken_stream_keeps_the_lease(machine) -> None:
+def test_broken_stream_keeps_the_lease(machine: Machine) -> None:
     """A worker whose stream breaks goes on running, and resumes."""
     machine.join()
     operation = machine.submit()
@@ -231,7 +231,7 @@ def test_broken_stream_keeps_the_lease(machine) -> None:
     assert 1 == len([each for each in machine.all if isinstance(each, do.Lease)])
 
 
-def test_worker_without_a_stream_is_given_nothing(machine) -> None:
+def test_worker_without_a_stream_is_given_nothing(machine: Machine) -> None:
     """A lease that cannot be delivered would only wait."""
     machine.join()
     machine.handle(on.WorkerDisconnected("w1", "i1"))
@@ -239,7 +239,7 @@ def test_worker_without_a_stream_is_given_nothing(machine) -> None:
     assert not machine.given(do.Lease)
 
 
-def test_lease_that_was_lost_with_the_stream_is_given_again(machine) -> None:
+def test_lease_that_was_lost_with_the_stream_is_given_again(machine: Machine) -> None:
     """The first statement of a session tells which leases never arrived; nobody is to blame."""
     machine.join()
     machine.submit()
@@ -251,7 +251,7 @@ def test_lease_that_was_lost_with_the_stream_is_given_again(machine) -> None:
     assert not machine.state.groups["group1"].bad_workers
 
 
-def test_lease_on_its_way_is_believed_in(machine) -> None:
+def test_lease_on_its_way_is_believed_in(machine: Machine) -> None:
     """A statement that crossed a lease does not take it away."""
     machine.join()
     machine.submit()
@@ -261,7 +261,7 @@ def test_lease_on_its_way_is_believed_in(machine) -> None:
     assert not machine.given(do.Lease)
 
 
-def test_worker_that_forgets_a_lease_is_to_blame(machine) -> None:
+def test_worker_that_forgets_a_lease_is_to_blame(machine: Machine) -> None:
     """EXE-26: what a worker had time to state and does not have goes to another one."""
     machine.join("w1")
     machine.submit()
@@ -272,7 +272,7 @@ def test_worker_that_forgets_a_lease_is_to_blame(machine) -> None:
     assert "w2" == machine.lease().worker
 
 
-def test_draining_worker_takes_nothing_and_leaves(machine) -> None:
+def test_draining_worker_takes_nothing_and_leaves(machine: Machine) -> None:
     """A drain lets what runs end; what was on its way goes elsewhere at once."""
     machine.join("w1", slots=2)
     machine.submit("first")
@@ -288,7 +288,7 @@ def test_draining_worker_takes_nothing_and_leaves(machine) -> None:
     assert ["w2"] == list(machine.state.fleet.workers)
 
 
-def test_drain_by_an_operator(machine) -> None:
+def test_drain_by_an_operator(machine: Machine) -> None:
     """A worker that is asked to drain is given nothing more."""
     machine.join()
     machine.handle(on.DrainRequested("w1"))
@@ -296,7 +296,7 @@ def test_drain_by_an_operator(machine) -> None:
     assert not machine.given(do.Lease)
 
 
-def test_unhealthy_worker_is_given_nothing_until_it_is_well(machine) -> None:
+def test_unhealthy_worker_is_given_nothing_until_it_is_well(machine: Machine) -> None:
     """What a worker says of its health is believed, in both directions."""
     machine.join()
     machine.state_leases(unhealthy="the disk is full")
@@ -306,7 +306,7 @@ def test_unhealthy_worker_is_given_nothing_until_it_is_well(machine) -> None:
     machine.lease()
 
 
-def test_new_incarnation_takes_the_place_of_the_old(machine) -> None:
+def test_new_incarnation_takes_the_place_of_the_old(machine: Machine) -> None:
     """EXE-26: a restarted worker has lost what it ran; that runs again at once."""
     machine.join("w1", incarnation="i1")
     machine.submit()
@@ -315,7 +315,7 @@ def test_new_incarnation_takes_the_place_of_the_old(machine) -> None:
     assert ("i2", 2) == (machine.lease().incarnation, machine.lease().attempt)
 
 
-def test_old_incarnation_is_not_heard(machine) -> None:
+def test_old_incarnation_is_not_heard(machine: Machine) -> None:
     """What a former process of a worker still says counts for nothing, and ends its session."""
     machine.join("w1", incarnation="i1")
     machine.join("w1", incarnation="i2")
@@ -323,7 +323,7 @@ def test_old_incarnation_is_not_heard(machine) -> None:
     assert ["i1"] == [each.incarnation for each in machine.given(do.Dismiss)]
 
 
-def test_properties_may_change_with_a_new_session(machine) -> None:
+def test_properties_may_change_with_a_new_session(machine: Machine) -> None:
     """A worker's properties are asked for again when it comes back, and then those count."""
     machine.join("w1", Pool="small")
     machine.submit(Pool="big")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +16,10 @@ from remex_core.testing.server import serve_handlers
 from remex_core.wire.methods import GET_ACTION_RESULT, UPDATE_ACTION_RESULT
 from services_support.blobs import NOT_A_HASH, blob, digest, hash_of, refused, to_digest
 from services_support.serving import any_instance
+
+if TYPE_CHECKING:
+    from remex_core.wire.stub import Stub
+    from services_support.recording_store import RecordingStore
 
 MIB = 1024 * 1024
 ACTION = digest(b"an action")
@@ -37,36 +42,38 @@ def ac_key(action: reapi.Digest = ACTION, space: str = "ac:") -> Key:
     return Key(space, "sha256", action.hash, action.size_bytes)
 
 
-def result(*files: reapi.OutputFile, **fields) -> reapi.ActionResult:
+def result(*files: reapi.OutputFile, **fields: Any) -> reapi.ActionResult:
     made = reapi.ActionResult(output_files=files, **fields)
     made.execution_metadata.worker = "w1"
     return made
 
 
-async def get(stub, action: reapi.Digest = ACTION, **fields) -> reapi.ActionResult:
+async def get(stub: Stub, action: reapi.Digest = ACTION, **fields: Any) -> reapi.ActionResult:
     request = reapi.GetActionResultRequest(action_digest=action, **fields)
     return await stub.call(GET_ACTION_RESULT, request)
 
 
-async def update(stub, what, action: reapi.Digest = ACTION, **fields) -> reapi.ActionResult:
+async def update(
+    stub: Stub, what: Any, action: reapi.Digest = ACTION, **fields: Any
+) -> reapi.ActionResult:
     request = reapi.UpdateActionResultRequest(action_digest=action, action_result=what, **fields)
     return await stub.call(UPDATE_ACTION_RESULT, request)
 
 
-async def test_miss_is_not_found(stub) -> None:
+async def test_miss_is_not_found(stub: Stub) -> None:
     """AC-01: an action without a result is NOT_FOUND, which every client takes for a miss."""
     with refused(Code.NOT_FOUND, ACTION.hash):
         await get(stub)
 
 
-async def test_result_is_found_again(stub) -> None:
+async def test_result_is_found_again(stub: Stub) -> None:
     """AC-08: what was stored is answered, by the update and by later gets."""
     stored = result(reapi.OutputFile(path="a", digest=OUT, is_executable=True), exit_code=0)
     assert stored == await update(stub, stored)
     assert stored == await get(stub)
 
 
-async def test_size_and_function_are_part_of_the_key(stub) -> None:
+async def test_size_and_function_are_part_of_the_key(stub: Stub) -> None:
     """AC-04: the same hash with another size or function is another action."""
     await update(stub, result())
     with refused(Code.NOT_FOUND):
@@ -76,7 +83,7 @@ async def test_size_and_function_are_part_of_the_key(stub) -> None:
     assert result() == await get(stub, digest_function=1)
 
 
-async def test_blake3_results(stub) -> None:
+async def test_blake3_results(stub: Stub) -> None:
     """AC-04, DIG-06: a result under a BLAKE3 action digest has BLAKE3 outputs."""
     action, out = digest(b"action", BLAKE3), digest(b"out", BLAKE3)
     stored = result(reapi.OutputFile(path="a", digest=out))
@@ -86,7 +93,7 @@ async def test_blake3_results(stub) -> None:
         await get(stub, action, digest_function=1)
 
 
-async def test_nothing_is_inlined_unasked(stub, cas) -> None:
+async def test_nothing_is_inlined_unasked(stub: Stub, cas: RecordingStore) -> None:
     """AC-05: without a request for it, neither stdio nor files stand in the result."""
     cas.put(SHA256.key_of(b"text"), b"text")
     text = digest(b"text")
@@ -102,7 +109,7 @@ async def test_nothing_is_inlined_unasked(stub, cas) -> None:
     assert [b"", b"", b""] == [found.stdout_raw, found.stderr_raw, found.output_files[0].contents]
 
 
-async def test_what_is_asked_for_is_inlined(stub, cas) -> None:
+async def test_what_is_asked_for_is_inlined(stub: Stub, cas: RecordingStore) -> None:
     """AC-06, AC-07: stdout, stderr and named files are filled in, digests stay."""
     for data in (b"out", b"err", b"one", b"two"):
         cas.put(SHA256.key_of(data), data)
@@ -123,14 +130,14 @@ async def test_what_is_asked_for_is_inlined(stub, cas) -> None:
 
 
 @pytest.mark.parametrize("path", ["ONE", "one/", "./one", "on", "unknown"])
-async def test_inlined_paths_match_exactly(stub, cas, path) -> None:
+async def test_inlined_paths_match_exactly(stub: Stub, cas: RecordingStore, path: str) -> None:
     """AC-07: a path that is no output of the action is ignored, however similar."""
     cas.put(SHA256.key_of(b"one"), b"one")
     await update(stub, result(reapi.OutputFile(path="one", digest=digest(b"one"))))
     assert b"" == (await get(stub, inline_output_files=[path])).output_files[0].contents
 
 
-async def test_empty_outputs_are_inlined_as_nothing(stub, cas) -> None:
+async def test_empty_outputs_are_inlined_as_nothing(stub: Stub, cas: RecordingStore) -> None:
     """AC-07, DIG-10: an empty file or stream has no bytes and size 0; no store is asked."""
     empty = digest(b"")
     await update(stub, result(reapi.OutputFile(path="e", digest=empty), stdout_digest=empty))
@@ -140,7 +147,9 @@ async def test_empty_outputs_are_inlined_as_nothing(stub, cas) -> None:
     assert [] == cas.asked
 
 
-async def test_inlining_stops_before_the_message_is_too_large(stub, cas) -> None:
+async def test_inlining_stops_before_the_message_is_too_large(
+    stub: Stub, cas: RecordingStore
+) -> None:
     """AC-06, GEN-05: what does not fit into 4 MiB stays out, and later smaller things still fit."""
     large, small = blob(3 * MIB), blob(1000)
     for data in (large, small):
@@ -159,7 +168,7 @@ async def test_inlining_stops_before_the_message_is_too_large(stub, cas) -> None
     assert found.ByteSize() < 4 * MIB
 
 
-async def test_what_cannot_be_read_is_not_inlined(stub, cas) -> None:
+async def test_what_cannot_be_read_is_not_inlined(stub: Stub, cas: RecordingStore) -> None:
     """AC-06: inlining is a favour; a missing or failing blob leaves the digest to the client."""
     failing = cas.put(SHA256.key_of(b"failing"), b"failing")
     cas.read_errors[failing] = StoreUnavailable("the disk is gone")
@@ -169,7 +178,7 @@ async def test_what_cannot_be_read_is_not_inlined(stub, cas) -> None:
     assert digest(b"gone") == found.stdout_digest
 
 
-async def test_action_itself_need_not_be_stored(stub, cas) -> None:
+async def test_action_itself_need_not_be_stored(stub: Stub, cas: RecordingStore) -> None:
     """AC-09: an update is accepted whether or not Action and Command are in the CAS."""
     await update(stub, result())
     assert [] == cas.asked
@@ -215,7 +224,9 @@ BAD = reapi.Digest(hash=NOT_A_HASH, size_bytes=1)
         ({"stderr_digest": reapi.Digest(hash=hash_of(1), size_bytes=-1)}, "stderr"),
     ],
 )
-async def test_malformed_result_is_refused(stub, ac, bad, said) -> None:
+async def test_malformed_result_is_refused(
+    stub: Stub, ac: RecordingStore, bad: Any, said: str
+) -> None:
     """AC-10, AC-14, ACT-17: a bad digest or path names itself in the error, and nothing is kept."""
     with refused(Code.INVALID_ARGUMENT, said):
         await update(
@@ -225,7 +236,9 @@ async def test_malformed_result_is_refused(stub, ac, bad, said) -> None:
 
 
 @pytest.mark.parametrize("action", [BAD, reapi.Digest(hash=ACTION.hash, size_bytes=-1)])
-async def test_malformed_action_is_refused(stub, ac, action) -> None:
+async def test_malformed_action_is_refused(
+    stub: Stub, ac: RecordingStore, action: reapi.Digest
+) -> None:
     """AC-10, DIG-01, DIG-03: the action's own digest is checked by both methods."""
     with refused(Code.INVALID_ARGUMENT):
         await get(stub, action)
@@ -234,13 +247,13 @@ async def test_malformed_action_is_refused(stub, ac, action) -> None:
     assert {} == ac.values
 
 
-async def test_update_needs_a_result(stub) -> None:
+async def test_update_needs_a_result(stub: Stub) -> None:
     """AC-10: an update without a result has nothing to keep."""
     with refused(Code.INVALID_ARGUMENT, "no action result"):
         await stub.call(UPDATE_ACTION_RESULT, reapi.UpdateActionResultRequest(action_digest=ACTION))
 
 
-async def test_usual_shapes_are_accepted(stub) -> None:
+async def test_usual_shapes_are_accepted(stub: Stub) -> None:
     """AC-10, OUT-05, OUT-17, OUT-18: `..`, the empty directory path, and repeated link lists."""
     stored = result(
         reapi.OutputFile(path="../up", digest=OUT),
@@ -255,14 +268,16 @@ async def test_usual_shapes_are_accepted(stub) -> None:
     assert stored == await get(stub)
 
 
-async def test_full_store_is_resource_exhausted(stub, ac) -> None:
+async def test_full_store_is_resource_exhausted(stub: Stub, ac: RecordingStore) -> None:
     """AC-11: where there is no room, the client is told to retry."""
     ac.write_error = StoreFull("no room")
     with refused(Code.RESOURCE_EXHAUSTED, "no room"):
         await update(stub, result())
 
 
-async def test_metadata_is_added_to_an_update_without(cas, ac) -> None:
+async def test_metadata_is_added_to_an_update_without(
+    cas: RecordingStore, ac: RecordingStore
+) -> None:
     """AC-13, MET-01: a client's own result gets a worker and all times, monotonic and not zero."""
     clock = ManualClock(wall=1_700_000_000.25)
     service = ActionCacheService(any_instance(cas, ac), clock)
@@ -274,7 +289,7 @@ async def test_metadata_is_added_to_an_update_without(cas, ac) -> None:
     assert expected == [getattr(metadata, name).ToNanoseconds() for name in TIMES]
 
 
-async def test_metadata_of_the_client_is_kept(stub) -> None:
+async def test_metadata_of_the_client_is_kept(stub: Stub) -> None:
     """AC-13, MET-04: metadata that is there is answered as it was sent."""
     stored = reapi.ActionResult()
     stored.execution_metadata.worker = "elsewhere"
@@ -283,7 +298,7 @@ async def test_metadata_of_the_client_is_kept(stub) -> None:
     assert stored == await get(stub)
 
 
-async def test_metadata_is_added_to_what_others_wrote(stub, ac) -> None:
+async def test_metadata_is_added_to_what_others_wrote(stub: Stub, ac: RecordingStore) -> None:
     """AC-13: an entry that came into the store without metadata is answered with some."""
     ac.put(ac_key(), reapi.ActionResult(exit_code=2).SerializeToString())
     found = await get(stub)
@@ -292,16 +307,17 @@ async def test_metadata_is_added_to_what_others_wrote(stub, ac) -> None:
 
 
 @pytest.mark.parametrize("field", ["stdout", "stderr"])
-async def test_raw_stdio_becomes_a_blob(stub, cas, field) -> None:
+async def test_raw_stdio_becomes_a_blob(stub: Stub, cas: RecordingStore, field: str) -> None:
     """AC-15: bytes in the result go to the CAS, and the digest stands for them."""
     await update(stub, result(**{f"{field}_raw": b"said"}))
     assert b"said" == cas.values[SHA256.key_of(b"said")]
-    found = await get(stub, **{f"inline_{field}": True})
+    wish: dict[str, Any] = {f"inline_{field}": True}
+    found = await get(stub, **wish)
     assert b"said" == getattr(found, f"{field}_raw")
     assert digest(b"said") == getattr(found, f"{field}_digest")
 
 
-async def test_inlined_files_become_blobs(stub, cas) -> None:
+async def test_inlined_files_become_blobs(stub: Stub, cas: RecordingStore) -> None:
     """AC-15, AC-05: contents in an update are stored under their digest."""
     await update(stub, result(reapi.OutputFile(path="a", digest=digest(b"x"), contents=b"x")))
     assert {SHA256.key_of(b"x"): b"x"} == cas.values
@@ -315,21 +331,23 @@ async def test_inlined_files_become_blobs(stub, cas) -> None:
         {"output_files": [reapi.OutputFile(path="a", digest=OUT, contents=b"said")]},
     ],
 )
-async def test_bytes_must_match_the_digest_beside_them(stub, cas, ac, bad) -> None:
+async def test_bytes_must_match_the_digest_beside_them(
+    stub: Stub, cas: RecordingStore, ac: RecordingStore, bad: Any
+) -> None:
     """AC-15, DIG-02: bytes and digest that disagree are refused, and nothing is kept."""
     with refused(Code.INVALID_ARGUMENT):
         await update(stub, reapi.ActionResult(**bad))
     assert ({}, {}) == (cas.values, ac.values)
 
 
-async def test_last_writer_wins(stub) -> None:
+async def test_last_writer_wins(stub: Stub) -> None:
     """AC-16: an update replaces what was there."""
     for code in (1, 2, 3):
         await update(stub, result(exit_code=code))
     assert 3 == (await get(stub)).exit_code
 
 
-async def test_concurrent_updates_leave_one_whole_value(stub) -> None:
+async def test_concurrent_updates_leave_one_whole_value(stub: Stub) -> None:
     """AC-16: of many updates at once one complete result remains."""
     stored = [
         result(*(reapi.OutputFile(path=f"{n}-{m}", digest=OUT) for m in range(50)), exit_code=n)
@@ -339,21 +357,23 @@ async def test_concurrent_updates_leave_one_whole_value(stub) -> None:
     assert await get(stub) in stored
 
 
-async def test_any_priority_is_accepted(stub) -> None:
+async def test_any_priority_is_accepted(stub: Stub) -> None:
     """AC-16, CAP-10: results_cache_policy changes nothing yet, whatever its priority."""
     for priority in (-(2**31), 2**31 - 1):
         policy = reapi.ResultsCachePolicy(priority=priority)
         await update(stub, result(), results_cache_policy=policy)
 
 
-async def test_failed_result_is_stored_as_given(stub) -> None:
+async def test_failed_result_is_stored_as_given(stub: Stub) -> None:
     """AC-17: a client that stores a non-zero exit gets it back."""
     await update(stub, result(exit_code=42))
     assert 42 == (await get(stub)).exit_code
 
 
 @pytest.mark.parametrize("value", [b"\xff\xff no result", None])
-async def test_unusable_entry_is_a_miss(stub, ac, value) -> None:
+async def test_unusable_entry_is_a_miss(
+    stub: Stub, ac: RecordingStore, value: bytes | None
+) -> None:
     """GEN-13, GEN-14: an entry that cannot be parsed or is damaged is NOT_FOUND, and dropped."""
     key = ac.put(ac_key(), value or b"")
     if value is None:
@@ -363,7 +383,7 @@ async def test_unusable_entry_is_a_miss(stub, ac, value) -> None:
     assert {} == ac.values
 
 
-async def test_failing_store_is_no_miss(stub, ac) -> None:
+async def test_failing_store_is_no_miss(stub: Stub, ac: RecordingStore) -> None:
     """GEN-14: a cache that cannot be read now is UNAVAILABLE."""
     key = ac.put(ac_key(), b"")
     ac.read_errors[key] = StoreUnavailable("the disk is gone")
@@ -371,14 +391,14 @@ async def test_failing_store_is_no_miss(stub, ac) -> None:
         await get(stub)
 
 
-async def test_reading_touches(stub, ac) -> None:
+async def test_reading_touches(stub: Stub, ac: RecordingStore) -> None:
     """AC-19: an entry that is used lives longer; the store is read in a way that touches."""
     await update(stub, result())
     await get(stub)
     assert [ac_key()] == ac.touched
 
 
-async def test_result_larger_than_a_message_is_refused(stub, ac) -> None:
+async def test_result_larger_than_a_message_is_refused(stub: Stub, ac: RecordingStore) -> None:
     """GEN-05: a result that no client could receive is not kept."""
     files = [reapi.OutputFile(path=f"{n:090d}", digest=OUT) for n in range(30_000)]
     with refused(Code.INVALID_ARGUMENT, "more than a message may have"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from remex_core.digest import DigestFunctions
@@ -12,21 +14,25 @@ from remex_core.wire.methods import BATCH_READ_BLOBS, GET_CAPABILITIES, UPDATE_A
 from services_support.blobs import digest, refused
 from services_support.serving import any_instance, serving
 
+if TYPE_CHECKING:
+    from remex_core.wire.stub import Stub
+    from services_support.recording_store import RecordingStore
+
 Function = reapi.DigestFunction
 
 
-async def ask(stub, name: str = "") -> reapi.ServerCapabilities:
+async def ask(stub: Stub, name: str = "") -> reapi.ServerCapabilities:
     return await stub.call(GET_CAPABILITIES, reapi.GetCapabilitiesRequest(instance_name=name))
 
 
-async def test_lone_cache_offers_no_execution(stub) -> None:
+async def test_lone_cache_offers_no_execution(stub: Stub) -> None:
     """CAP-01, CAP-16: a cache has cache capabilities and no execution capabilities."""
     capabilities = await ask(stub)
     assert capabilities.HasField("cache_capabilities")
     assert not capabilities.HasField("execution_capabilities")
 
 
-async def test_executing_instance_offers_both(cas, ac) -> None:
+async def test_executing_instance_offers_both(cas: RecordingStore, ac: RecordingStore) -> None:
     """CAP-01, CAP-06: where actions run, exec_enabled is set beside the cache's capabilities."""
     async with serving(any_instance(cas, ac, executes=True)) as stub:
         capabilities = await ask(stub)
@@ -34,14 +40,16 @@ async def test_executing_instance_offers_both(cas, ac) -> None:
     assert capabilities.execution_capabilities.exec_enabled
 
 
-async def test_versions_take_in_old_and_new_clients(stub) -> None:
+async def test_versions_take_in_old_and_new_clients(stub: Stub) -> None:
     """CAP-02, CAP-03: deprecated <= low <= 2.0 for the oldest clients, high 2.11 for the newest."""
     answer = await ask(stub)
     versions = [answer.deprecated_api_version, answer.low_api_version, answer.high_api_version]
     assert [(2, 0), (2, 0), (2, 11)] == [(v.major, v.minor) for v in versions]
 
 
-async def test_digest_functions_are_those_of_the_instance(cas, ac) -> None:
+async def test_digest_functions_are_those_of_the_instance(
+    cas: RecordingStore, ac: RecordingStore
+) -> None:
     """CAP-04, CAP-05, DIG-15: all functions are listed, never UNKNOWN, and the old field is one."""
     async with serving(any_instance(cas, ac, executes=True)) as stub:
         answer = await ask(stub)
@@ -50,7 +58,9 @@ async def test_digest_functions_are_those_of_the_instance(cas, ac) -> None:
     assert Function.SHA256 == answer.execution_capabilities.digest_function
 
 
-async def test_capabilities_are_those_of_the_requested_instance(cas, ac) -> None:
+async def test_capabilities_are_those_of_the_requested_instance(
+    cas: RecordingStore, ac: RecordingStore
+) -> None:
     """INS-04: two instances with different functions and limits each get their own answer."""
     instances = Instances(
         [
@@ -65,7 +75,7 @@ async def test_capabilities_are_those_of_the_requested_instance(cas, ac) -> None
     assert ([Function.BLAKE3], 99) == (list(new.digest_functions), new.max_batch_total_size_bytes)
 
 
-async def test_batch_limit_is_announced_and_enforced(stub) -> None:
+async def test_batch_limit_is_announced_and_enforced(stub: Stub) -> None:
     """CAP-07: the batch limit is never 0, and one byte more is refused."""
     limit = (await ask(stub)).cache_capabilities.max_batch_total_size_bytes
     assert limit == 4_000_000
@@ -76,14 +86,16 @@ async def test_batch_limit_is_announced_and_enforced(stub) -> None:
         await stub.call(BATCH_READ_BLOBS, request)
 
 
-async def test_absolute_symlinks_are_allowed(stub) -> None:
+async def test_absolute_symlinks_are_allowed(stub: Stub) -> None:
     """CAP-08: the strategy is ALLOWED, never UNKNOWN."""
     caches = (await ask(stub)).cache_capabilities
     assert reapi.SymlinkAbsolutePathStrategy.ALLOWED == caches.symlink_absolute_path_strategy
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-async def test_update_flag_matches_behaviour(cas, ac, enabled) -> None:
+async def test_update_flag_matches_behaviour(
+    cas: RecordingStore, ac: RecordingStore, enabled: bool
+) -> None:
     """CAP-09, AC-12: update_enabled says whether UpdateActionResult is permitted."""
     request = reapi.UpdateActionResultRequest(
         action_digest=digest(b"action"), action_result=reapi.ActionResult(exit_code=1)
@@ -99,7 +111,9 @@ async def test_update_flag_matches_behaviour(cas, ac, enabled) -> None:
     assert enabled == bool(ac.values)
 
 
-async def test_every_priority_is_in_the_announced_range(cas, ac) -> None:
+async def test_every_priority_is_in_the_announced_range(
+    cas: RecordingStore, ac: RecordingStore
+) -> None:
     """CAP-10: one inclusive range holds every int32, for execution and for the cache."""
     async with serving(any_instance(cas, ac, executes=True)) as stub:
         answer = await ask(stub)
@@ -112,7 +126,7 @@ async def test_every_priority_is_in_the_announced_range(cas, ac) -> None:
         ]
 
 
-async def test_nothing_is_announced_that_is_not_offered(stub) -> None:
+async def test_nothing_is_announced_that_is_not_offered(stub: Stub) -> None:
     """CAP-11, CAP-12, CAP-14: no compressor, no splitting, no splicing, no chunking parameters."""
     caches = (await ask(stub)).cache_capabilities
     assert not caches.supported_compressors
@@ -122,20 +136,22 @@ async def test_nothing_is_announced_that_is_not_offered(stub) -> None:
     assert not caches.HasField("rep_max_cdc_params")
 
 
-async def test_blob_limit_is_announced(cas, ac) -> None:
+async def test_blob_limit_is_announced(cas: RecordingStore, ac: RecordingStore) -> None:
     """CAP-13: max_cas_blob_size_bytes is the instance's bound, and 0 where it has none."""
     for limit in (0, 1234):
         async with serving(any_instance(cas, ac, max_blob_bytes=limit)) as stub:
             assert limit == (await ask(stub)).cache_capabilities.max_cas_blob_size_bytes
 
 
-async def test_capabilities_ask_no_store(stub, cas, ac) -> None:
+async def test_capabilities_ask_no_store(
+    stub: Stub, cas: RecordingStore, ac: RecordingStore
+) -> None:
     """CAP-16, CAP-17: the call is served, and cheap: it touches neither store."""
     await ask(stub, "any/name")
     assert [] == cas.asked + ac.asked
 
 
-async def test_unknown_instance_is_refused(cas, ac) -> None:
+async def test_unknown_instance_is_refused(cas: RecordingStore, ac: RecordingStore) -> None:
     """INS-03: GetCapabilities of an unknown instance is an invalid argument, as everywhere."""
     async with serving(Instances([Instance("main", cas, ac, DigestFunctions())])) as stub:
         with refused(Code.INVALID_ARGUMENT, "'main'"):
@@ -143,7 +159,7 @@ async def test_unknown_instance_is_refused(cas, ac) -> None:
         assert (await ask(stub, "main")).HasField("cache_capabilities")
 
 
-async def test_no_node_property_is_announced(cas, ac) -> None:
+async def test_no_node_property_is_announced(cas: RecordingStore, ac: RecordingStore) -> None:
     """CAP-15: a worker refuses every requested node property, so none is announced."""
     async with serving(any_instance(cas, ac, executes=True)) as stub:
         assert [] == (await ask(stub)).execution_capabilities.supported_node_properties

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from remex_core.digest import SHA256, DigestFunctions
@@ -20,6 +22,9 @@ from services_support.blobs import blob, digest, refused, sent, write_requests
 from services_support.recording_store import RecordingStore
 from services_support.serving import any_instance, serving
 
+if TYPE_CHECKING:
+    from remex_core.wire.stub import Stub
+
 
 def named(*names: str) -> Instances:
     return Instances(
@@ -34,20 +39,20 @@ def test_empty_name_is_an_instance() -> None:
 
 @pytest.mark.parametrize("keyword", sorted(KEYWORDS))
 @pytest.mark.parametrize("name", ["{}", "a/{}", "{}/b", "a/{}/b"])
-def test_reserved_segment_is_refused(keyword, name) -> None:
+def test_reserved_segment_is_refused(keyword: str, name: str) -> None:
     """INS-02: no segment of an instance name may be one that resource names reserve."""
     with pytest.raises(InvalidArgument, match=f"'{keyword}'"):
         any_instance(RecordingStore(), RecordingStore()).resolve(name.format(keyword))
 
 
 @pytest.mark.parametrize("name", ["Blobs", "blobs2", "my/upload", "a/b/c", "prod-1/eu"])
-def test_other_segments_are_free(name) -> None:
+def test_other_segments_are_free(name: str) -> None:
     """INS-02: slashes, and segments that only resemble reserved ones, are legal."""
     assert name == any_instance(RecordingStore(), RecordingStore()).resolve(name).name
 
 
 @pytest.mark.parametrize("name", ["n\0ul", "line\nbreak", "x" * 257])
-def test_name_that_no_store_could_hold_is_refused(name) -> None:
+def test_name_that_no_store_could_hold_is_refused(name: str) -> None:
     """GEN-13: control characters and endless names are the caller's mistake, and named as such."""
     with pytest.raises(InvalidArgument, match="The instance name"):
         any_instance(RecordingStore(), RecordingStore()).resolve(name)
@@ -61,7 +66,7 @@ def test_unknown_name_is_refused_with_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize("name", ["/main", "main/", "//main", "/main//"])
-def test_empty_segments_do_not_count(name) -> None:
+def test_empty_segments_do_not_count(name: str) -> None:
     """INS-05: a leading slash, as one client sends it, names the same instance."""
     instances = named("main")
     assert instances.resolve("main") is instances.resolve(name)
@@ -73,14 +78,14 @@ def test_lone_slash_is_the_empty_name() -> None:
 
 
 @pytest.mark.parametrize("name", ["default", "main", "team/project"])
-async def test_any_name_is_served_by_default(stub, name) -> None:
+async def test_any_name_is_served_by_default(stub: Stub, name: str) -> None:
     """INS-06: a client that insists on a name of its own is served under it."""
     request = reapi.FindMissingBlobsRequest(instance_name=name, blob_digests=[digest(b"x")])
     answer = await stub.call(FIND_MISSING_BLOBS, request)
     assert [digest(b"x")] == answer.missing_blob_digests
 
 
-async def test_resource_names_may_start_with_a_slash(stub) -> None:
+async def test_resource_names_may_start_with_a_slash(stub: Stub) -> None:
     """INS-05: `/uploads/…` and `/blobs/…` are the empty instance's."""
     data = blob(100)
     requests = list(write_requests(data))
@@ -91,7 +96,9 @@ async def test_resource_names_may_start_with_a_slash(stub) -> None:
     assert data == b"".join(answers)
 
 
-async def test_action_caches_are_separate_and_content_is_shared(stub, cas) -> None:
+async def test_action_caches_are_separate_and_content_is_shared(
+    stub: Stub, cas: RecordingStore
+) -> None:
     """INS-07: a result kept for one instance is none of another's; blobs are everybody's."""
     data = blob(10)
     cas.put(SHA256.key_of(data), data)
@@ -117,7 +124,9 @@ async def test_action_caches_are_separate_and_content_is_shared(stub, cas) -> No
     assert 3 == found.exit_code
 
 
-async def test_illegal_instance_is_refused_by_every_service(cas, ac) -> None:
+async def test_illegal_instance_is_refused_by_every_service(
+    cas: RecordingStore, ac: RecordingStore
+) -> None:
     """INS-02, INS-03: neither resource names nor requests get past an unknown instance."""
     data = blob(10)
     async with serving(Instances([Instance("main", cas, ac, DigestFunctions())])) as stub:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +17,12 @@ from services_support.blobs import UUID, blob, digest, hash_of, refused, sent, w
 from services_support.recording_store import RecordingStore
 from services_support.serving import any_instance, serving
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from remex_core.digest import Key
+    from remex_core.wire.stub import Stub
+
 MIB = 1024 * 1024
 
 
@@ -23,23 +30,25 @@ def name_of(data: bytes, instance: str = "") -> str:
     return read_name(instance, SHA256.key_of(data))
 
 
-async def messages(stub, name: str, offset: int = 0, limit: int = 0, **options) -> list[bytes]:
+async def messages(
+    stub: Stub, name: str, offset: int = 0, limit: int = 0, **options: Any
+) -> list[bytes]:
     request = bytestream.ReadRequest(resource_name=name, read_offset=offset, read_limit=limit)
     return [answer.data async for answer in stub.stream(READ, request, **options)]
 
 
-async def read(stub, name: str, offset: int = 0, limit: int = 0) -> bytes:
+async def read(stub: Stub, name: str, offset: int = 0, limit: int = 0) -> bytes:
     return b"".join(await messages(stub, name, offset, limit))
 
 
 @pytest.mark.parametrize("instance", ["", "main", "a/b"])
-async def test_blob_is_read_by_its_name(stub, cas, instance) -> None:
+async def test_blob_is_read_by_its_name(stub: Stub, cas: RecordingStore, instance: str) -> None:
     """BSR-01: `[instance/]blobs/hash/size` names the blob."""
     cas.put(SHA256.key_of(b"data"), b"data")
     assert b"data" == await read(stub, name_of(b"data", instance))
 
 
-async def test_blake3_blob_is_read_by_its_name(stub, cas) -> None:
+async def test_blake3_blob_is_read_by_its_name(stub: Stub, cas: RecordingStore) -> None:
     """BSR-01, DIG-13: a function above number 7 stands in the name."""
     cas.put(BLAKE3.key_of(b"data"), b"data")
     name = read_name("", BLAKE3.key_of(b"data"))
@@ -71,47 +80,49 @@ async def test_blake3_blob_is_read_by_its_name(stub, cas) -> None:
         f"compressed-blobs/{hash_of(1)}/1",
     ],
 )
-async def test_other_names_are_refused(stub, name) -> None:
+async def test_other_names_are_refused(stub: Stub, name: str) -> None:
     """BSR-01, DIG-01, DIG-03, GEN-13: whatever breaks the grammar is an invalid argument."""
     with refused(Code.INVALID_ARGUMENT):
         await messages(stub, name)
 
 
-async def test_unknown_blob_is_not_found(stub) -> None:
+async def test_unknown_blob_is_not_found(stub: Stub) -> None:
     """BSR-02: a blob that is not here is NOT_FOUND, at any offset up to its end."""
     for offset in (0, 3, 5):
         with refused(Code.NOT_FOUND, hash_of(1)):
             await messages(stub, f"blobs/{hash_of(1)}/5", offset)
 
 
-async def test_wrong_size_is_not_found(stub, cas) -> None:
+async def test_wrong_size_is_not_found(stub: Stub, cas: RecordingStore) -> None:
     """DIG-02: the right hash with another size never serves data."""
     key = cas.put(SHA256.key_of(b"data"), b"data")
     with refused(Code.NOT_FOUND):
         await messages(stub, f"blobs/{key.hash}/3")
 
 
-async def test_no_bytes_of_another_hash_are_not_found(stub) -> None:
+async def test_no_bytes_of_another_hash_are_not_found(stub: Stub) -> None:
     """DIG-04: size 0 with a hash that is not the empty one is NOT_FOUND on a read."""
     with refused(Code.NOT_FOUND):
         await messages(stub, f"blobs/{hash_of(1)}/0")
 
 
 @pytest.mark.parametrize("offset", [-1, 5, 2**62])
-async def test_offset_outside_the_blob_is_out_of_range(stub, cas, offset) -> None:
+async def test_offset_outside_the_blob_is_out_of_range(
+    stub: Stub, cas: RecordingStore, offset: int
+) -> None:
     """BSR-03: negative, or beyond the end."""
     cas.put(SHA256.key_of(b"data"), b"data")
     with refused(Code.OUT_OF_RANGE, str(offset)):
         await messages(stub, name_of(b"data"), offset)
 
 
-async def test_offset_at_the_end_is_no_bytes(stub, cas) -> None:
+async def test_offset_at_the_end_is_no_bytes(stub: Stub, cas: RecordingStore) -> None:
     """BSR-03: reading from the very end is OK and empty."""
     cas.put(SHA256.key_of(b"data"), b"data")
     assert [] == await messages(stub, name_of(b"data"), 4)
 
 
-async def test_negative_limit_is_refused(stub, cas) -> None:
+async def test_negative_limit_is_refused(stub: Stub, cas: RecordingStore) -> None:
     """BSR-04: a limit below 0 is an invalid argument."""
     cas.put(SHA256.key_of(b"data"), b"data")
     with refused(Code.INVALID_ARGUMENT, "-1"):
@@ -120,7 +131,7 @@ async def test_negative_limit_is_refused(stub, cas) -> None:
 
 @pytest.mark.parametrize("offset", [0, 1, MIB - 1, MIB, MIB + 1, 2 * MIB + 99])
 @pytest.mark.parametrize("limit", [0, 1, MIB, MIB + 7, 5 * MIB])
-async def test_range_is_exact(stub, cas, offset, limit) -> None:
+async def test_range_is_exact(stub: Stub, cas: RecordingStore, offset: int, limit: int) -> None:
     """BSR-04, BSR-05: the concatenated data is blob[offset : offset + limit], 0 being no limit."""
     data = blob(2 * MIB + 100)
     cas.put(SHA256.key_of(data), data)
@@ -128,7 +139,7 @@ async def test_range_is_exact(stub, cas, offset, limit) -> None:
     assert expected == await read(stub, name_of(data), offset, limit)
 
 
-async def test_range_of_a_memory_store(ac) -> None:
+async def test_range_of_a_memory_store(ac: RecordingStore) -> None:
     """BSR-05: the same holds over the store that an embedded server has."""
     data = blob(3 * MIB + 5)
     async with serving(any_instance(MemoryStore(64 * MIB), ac)) as stub:
@@ -137,14 +148,14 @@ async def test_range_of_a_memory_store(ac) -> None:
         assert data[70_000 : 2 * MIB] == await read(stub, name_of(data), 70_000, 2 * MIB - 70_000)
 
 
-async def test_messages_have_at_most_a_mebibyte(stub, cas) -> None:
+async def test_messages_have_at_most_a_mebibyte(stub: Stub, cas: RecordingStore) -> None:
     """GEN-05: no message of a read is large."""
     data = blob(5 * MIB)
     cas.put(SHA256.key_of(data), data)
     assert max(map(len, await messages(stub, name_of(data)))) <= MIB
 
 
-async def test_blob_is_readable_both_ways_however_it_came(stub) -> None:
+async def test_blob_is_readable_both_ways_however_it_came(stub: Stub) -> None:
     """BSR-08: uploads by batch and by stream are read by batch and by stream."""
     batched, streamed = blob(5000, 1), blob(5000, 2)
     entry = reapi.BatchUpdateBlobsRequest.Request(digest=digest(batched), data=batched)
@@ -157,7 +168,9 @@ async def test_blob_is_readable_both_ways_however_it_came(stub) -> None:
 
 
 @pytest.mark.parametrize("compressor", ["zstd", "deflate", "brotli", "identity", "lz4"])
-async def test_compressor_that_is_not_offered_is_refused(stub, cas, compressor) -> None:
+async def test_compressor_that_is_not_offered_is_refused(
+    stub: Stub, cas: RecordingStore, compressor: str
+) -> None:
     """BSR-09: names with a compressor that is not announced, or none at all, are refused."""
     cas.put(SHA256.key_of(b"data"), b"data")
     name = name_of(b"data").replace("blobs/", f"compressed-blobs/{compressor}/")
@@ -165,7 +178,7 @@ async def test_compressor_that_is_not_offered_is_refused(stub, cas, compressor) 
         await messages(stub, name)
 
 
-async def test_empty_blob_is_no_messages(stub, cas) -> None:
+async def test_empty_blob_is_no_messages(stub: Stub, cas: RecordingStore) -> None:
     """BSR-10, DIG-10: the empty blob is read without a store; only offset 0 is inside it."""
     for function in (SHA256, BLAKE3):
         name = read_name("", function.empty_key)
@@ -175,7 +188,7 @@ async def test_empty_blob_is_no_messages(stub, cas) -> None:
     assert [] == cas.asked
 
 
-async def test_download_resumes_where_it_stopped(stub, cas) -> None:
+async def test_download_resumes_where_it_stopped(stub: Stub, cas: RecordingStore) -> None:
     """BSR-11: a client that broke off goes on at the number of bytes it has."""
     data = blob(3 * MIB)
     cas.put(SHA256.key_of(data), data)
@@ -186,7 +199,7 @@ async def test_download_resumes_where_it_stopped(stub, cas) -> None:
     assert data == first + await read(stub, name_of(data), len(first))
 
 
-async def test_upload_names_cannot_be_read(stub) -> None:
+async def test_upload_names_cannot_be_read(stub: Stub) -> None:
     """BSR-13: reading an `uploads/` name is an invalid argument."""
     with refused(Code.INVALID_ARGUMENT, "upload"):
         await messages(stub, f"uploads/{UUID}/blobs/{hash_of(1)}/1")
@@ -200,7 +213,9 @@ class Endless(RecordingStore):
         self.pieces = 0
         self.closed = asyncio.Event()
 
-    async def read(self, key, *, offset=0, limit=None):
+    async def read(
+        self, key: Key, *, offset: int = 0, limit: int | None = None
+    ) -> AsyncGenerator[bytes]:
         try:
             while True:
                 self.pieces += 1
@@ -209,7 +224,7 @@ class Endless(RecordingStore):
             self.closed.set()
 
 
-async def test_slow_reader_holds_the_server_back(ac) -> None:
+async def test_slow_reader_holds_the_server_back(ac: RecordingStore) -> None:
     """BSR-14, GEN-15: a reader that stops holds the server back; its cancel closes the store."""
     store = Endless()
     async with serving(any_instance(store, ac)) as stub:
@@ -226,7 +241,7 @@ async def test_slow_reader_holds_the_server_back(ac) -> None:
         await store.closed.wait()
 
 
-async def test_damage_before_the_first_byte_is_a_miss(stub, cas) -> None:
+async def test_damage_before_the_first_byte_is_a_miss(stub: Stub, cas: RecordingStore) -> None:
     """GEN-14: a blob that proves damaged before anything was sent is NOT_FOUND, and dropped."""
     key = cas.put(SHA256.key_of(b"rotten"), b"rotten")
     cas.read_errors[key] = DataLoss("the stored bytes are wrong")
@@ -238,11 +253,13 @@ async def test_damage_before_the_first_byte_is_a_miss(stub, cas) -> None:
 class Short(RecordingStore):
     """Every blob ends after its first mebibyte."""
 
-    async def read(self, key, *, offset=0, limit=None):
+    async def read(
+        self, key: Key, *, offset: int = 0, limit: int | None = None
+    ) -> AsyncGenerator[bytes]:
         yield bytes(MIB)
 
 
-async def test_damage_in_the_middle_is_data_loss(ac) -> None:
+async def test_damage_in_the_middle_is_data_loss(ac: RecordingStore) -> None:
     """GEN-14: a blob that ends early is never taken for a whole one; it is dropped."""
     store = Short()
     data = blob(2 * MIB)
@@ -253,7 +270,7 @@ async def test_damage_in_the_middle_is_data_loss(ac) -> None:
     assert key not in store.values
 
 
-async def test_name_header_must_match(stub, cas) -> None:
+async def test_name_header_must_match(stub: Stub, cas: RecordingStore) -> None:
     """GEN-10: a header that repeats the resource name is fine, one that differs is refused."""
     cas.put(SHA256.key_of(b"data"), b"data")
     header = "build.bazel.remote.execution.v2.resource-name"
@@ -263,7 +280,7 @@ async def test_name_header_must_match(stub, cas) -> None:
         await messages(stub, name, metadata=((header, "other"),))
 
 
-async def test_reading_touches(stub, cas) -> None:
+async def test_reading_touches(stub: Stub, cas: RecordingStore) -> None:
     """CAS-28: a blob that is read lives longer, also when only its end is asked for."""
     key = cas.put(SHA256.key_of(b"data"), b"data")
     await messages(stub, name_of(b"data"))

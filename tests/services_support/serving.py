@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from remex_core.digest import DigestFunctions
 from remex_core.services.action_cache import ActionCacheService
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from remex_core.wire.stub import Stub
 
 
-def any_instance(cas: Store, ac: Store, **settings: object) -> Instances:
+def any_instance(
+    cas: Store, ac: Store, *, functions: DigestFunctions | None = None, **settings: Any
+) -> Instances:
     """Instances that serve every name from these stores."""
-    functions = settings.pop("functions", None) or DigestFunctions()
-    return Instances(template=Instance("", cas, ac, functions, **settings))
+    return Instances(template=Instance("", cas, ac, functions or DigestFunctions(), **settings))
 
 
 @asynccontextmanager
