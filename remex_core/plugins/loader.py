@@ -182,7 +182,7 @@ def _of_distribution(
     distribution: Distribution, origin: str, switches: _Switches
 ) -> Iterator[Plugin]:
     try:
-        version = distribution.version
+        version = distribution.version or ""
         points = distribution.entry_points.select(group=ENTRY_POINT_GROUP)
         requirements = distribution.requires or []
     except Exception as error:  # noqa: BLE001 - as above
@@ -233,7 +233,7 @@ def _imported(plugin: Plugin, load: Callable[[], Any]) -> Plugin:
 
 def told(error: BaseException) -> str:
     """An exception in one line."""
-    return f"{type(error).__name__}: {error}".rstrip(": ")
+    return " ".join(f"{type(error).__name__}: {error}".rstrip(": ").split())
 
 
 def _incompatible(requirements: Iterable[str]) -> str:

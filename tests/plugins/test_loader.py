@@ -66,6 +66,7 @@ def test_an_entry_point_may_name_an_object(distributions: Distributions) -> None
         ("def broken(:", "cannot be imported: SyntaxError: "),
         ("raise RuntimeError('no licence')", "cannot be imported: RuntimeError: no licence"),
         ("raise SystemExit(3)", "cannot be imported: SystemExit: 3"),
+        ("raise ValueError('two\\n lines')", "cannot be imported: ValueError: two lines"),
         ("assert False", "cannot be imported: AssertionError"),
     ],
 )
