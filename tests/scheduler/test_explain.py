@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from remex_core.scheduler import events as on
@@ -18,13 +20,13 @@ def said(machine: Machine, group: str = "group1") -> str:
     return explain(machine.state.groups[group], machine.state.fleet)
 
 
-def test_looking_up(machine) -> None:
+def test_looking_up(machine: Machine) -> None:
     """Before anything else the action cache is asked."""
     machine.submit(cached=None)
     assert "The action cache is being asked." == said(machine)
 
 
-def test_running(machine) -> None:
+def test_running(machine: Machine) -> None:
     """What runs is with a worker, who is named."""
     machine.join("w7")
     machine.submit()
@@ -32,7 +34,7 @@ def test_running(machine) -> None:
     assert "Worker w7 has it: attempt 1, running." == said(machine)
 
 
-def test_storing(machine) -> None:
+def test_storing(machine: Machine) -> None:
     """A result on its way into the action cache is nearly done."""
     machine.join()
     machine.submit()
@@ -40,7 +42,7 @@ def test_storing(machine) -> None:
     assert "It has run; its result is being put into the action cache." == said(machine)
 
 
-def test_resting(machine) -> None:
+def test_resting(machine: Machine) -> None:
     """An action that waits for the CAS says what was wrong with it."""
     machine.join()
     machine.submit()
@@ -48,7 +50,7 @@ def test_resting(machine) -> None:
     assert "the content-addressable storage failed: it is full" in said(machine)
 
 
-def test_busy(machine) -> None:
+def test_busy(machine: Machine) -> None:
     """Workers without a free slot are counted, with those who wait."""
     machine.join("w1", slots=2)
     machine.join("w2")
@@ -60,7 +62,7 @@ def test_busy(machine) -> None:
     ) == said(machine, "group4")
 
 
-def test_out_of_a_resource(machine) -> None:
+def test_out_of_a_resource(machine: Machine) -> None:
     """Free slots without the cores that it takes: both numbers are told."""
     machine.join("w1", slots=4, cpu_count="4")
     machine.submit("a", cpu_count="3")
@@ -77,7 +79,7 @@ def test_out_of_a_resource(machine) -> None:
         ({"draining": True}, "w1 drains"),
     ],
 )
-def test_workers_that_take_nothing(machine, how, what) -> None:
+def test_workers_that_take_nothing(machine: Machine, how: dict[str, Any], what: str) -> None:
     """Workers that could run it, and take nothing now, are named with the reason."""
     machine.join("w1")
     machine.state_leases("w1", **how)
@@ -85,7 +87,7 @@ def test_workers_that_take_nothing(machine, how, what) -> None:
     assert f"It waits for a worker to come back: {what}." == said(machine)
 
 
-def test_worker_without_a_connection(machine) -> None:
+def test_worker_without_a_connection(machine: Machine) -> None:
     """A worker whose stream broke may come back."""
     machine.join("w1")
     machine.handle(on.WorkerDisconnected("w1", "i1"))
@@ -93,7 +95,7 @@ def test_worker_without_a_connection(machine) -> None:
     assert "It waits for a worker to come back: w1 is not connected." == said(machine)
 
 
-def test_nobody(machine) -> None:
+def test_nobody(machine: Machine) -> None:
     """What nobody can run says what differs, and what to do about it."""
     machine.join("w1", Pool="small")
     machine.submit(Pool="big")
@@ -104,7 +106,7 @@ def test_nobody(machine) -> None:
     ) == said(machine)
 
 
-def test_nearest_worker_differs_least(machine) -> None:
+def test_nearest_worker_differs_least(machine: Machine) -> None:
     """Of several workers the one that lacks the fewest properties is named."""
     machine.join("far", OSFamily="macos", Pool="small", ISA="arm-a64")
     machine.join("near", OSFamily="linux", Pool="small", ISA="x86-64")
@@ -113,7 +115,7 @@ def test_nearest_worker_differs_least(machine) -> None:
     assert "the nearest worker, near, offers Pool=small" in said(machine)
 
 
-def test_value_that_nobody_has_at_all(machine) -> None:
+def test_value_that_nobody_has_at_all(machine: Machine) -> None:
     """A property that the nearest worker lacks altogether is told as lacking."""
     machine.join("w1", OSFamily="linux")
     machine.submit(OSFamily="linux", Pool="big")

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from remex_core.scheduler.policy import Job, OrderPolicy, PlacementPolicy
+
 import pytest
 
 from remex_core.clock import ManualClock
@@ -15,44 +22,44 @@ from scheduler_support.driving import Machine
 
 
 class RaisesOnPush(Fifo):
-    def push(self, job) -> None:
+    def push(self, job: Job) -> None:
         raise ValueError("no room")
 
 
 class RaisesOnRemove(Fifo):
-    def remove(self, job) -> None:
+    def remove(self, job: Job) -> None:
         raise ValueError("not here")
 
 
 class RaisesOnPeek(Fifo):
-    def peek(self, shape):
+    def peek(self, shape: int) -> Job | None:
         raise ValueError("I cannot see")
 
 
 class Denies(Fifo):
-    def peek(self, shape):
+    def peek(self, shape: int) -> Job | None:
         return None
 
 
 class Invents(Fifo):
-    def peek(self, shape):
+    def peek(self, shape: int) -> Job | None:
         return job(99, shape)
 
 
 class Confuses(Fifo):
     """Proposes jobs of another shape."""
 
-    def peek(self, shape):
+    def peek(self, shape: int) -> Job | None:
         return super().peek(3 - shape) or super().peek(shape)
 
 
 class RaisesOnChoose(LeastRecentlyUsed):
-    def choose(self, job, candidates):
+    def choose(self, job: Job, candidates: Sequence[Candidate]) -> Candidate | None:
         raise ValueError("hard to say")
 
 
 class ChoosesNobody(LeastRecentlyUsed):
-    def choose(self, job, candidates):
+    def choose(self, job: Job, candidates: Sequence[Candidate]) -> Candidate | None:
         return Candidate("nobody", 1, 0, 0.0)
 
 
@@ -61,14 +68,14 @@ class Waits(LeastRecentlyUsed):
 
     waits = True
 
-    def choose(self, job, candidates):
+    def choose(self, job: Job, candidates: Sequence[Candidate]) -> Candidate | None:
         return None if self.waits else super().choose(job, candidates)
 
 
 @pytest.mark.parametrize(
     "policy", [RaisesOnPush, RaisesOnRemove, RaisesOnPeek, Denies, Invents, Confuses]
 )
-def test_broken_order_is_replaced_by_fifo(policy) -> None:
+def test_broken_order_is_replaced_by_fifo(policy: type[OrderPolicy]) -> None:
     """Whatever an order policy does wrong, actions run, and what happened is told."""
     machine = Machine(order=policy())
     machine.submit("a", OSFamily="linux")
@@ -82,7 +89,7 @@ def test_broken_order_is_replaced_by_fifo(policy) -> None:
 
 
 @pytest.mark.parametrize("policy", [RaisesOnChoose, ChoosesNobody])
-def test_broken_placement_is_replaced_by_least_recently_used(policy) -> None:
+def test_broken_placement_is_replaced_by_least_recently_used(policy: type[PlacementPolicy]) -> None:
     """Whatever a placement policy does wrong, actions run, and what happened is told."""
     machine = Machine(placement=policy())
     machine.submit()
@@ -121,11 +128,11 @@ class Slow(Fifo, LeastRecentlyUsed):
         self._clock = clock
         self._seconds = seconds
 
-    def peek(self, shape):
+    def peek(self, shape: int) -> Job | None:
         self._clock.advance(self._seconds)
         return super().peek(shape)
 
-    def choose(self, job, candidates):
+    def choose(self, job: Job, candidates: Sequence[Candidate]) -> Candidate | None:
         self._clock.advance(self._seconds)
         return super().choose(job, candidates)
 

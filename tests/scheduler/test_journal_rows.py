@@ -46,7 +46,7 @@ def written() -> Written:
     return Written()
 
 
-def test_queued_action_is_written_whole(written) -> None:
+def test_queued_action_is_written_whole(written: Written) -> None:
     """A successor can run the action without asking anybody."""
     written.machine.submit()
     rows = written.take()
@@ -85,7 +85,7 @@ def test_queued_action_is_written_whole(written) -> None:
     assert ("group1", 4.0, b"") == (operation.group, operation.created_at, operation.response)
 
 
-def test_attempt_is_written_with_its_worker(written) -> None:
+def test_attempt_is_written_with_its_worker(written: Written) -> None:
     """A successor knows who may still run what."""
     written.machine.submit()
     written.machine.join()
@@ -99,7 +99,7 @@ def test_attempt_is_written_with_its_worker(written) -> None:
     )
 
 
-def test_lost_attempt_is_written(written) -> None:
+def test_lost_attempt_is_written(written: Written) -> None:
     """EXE-26: attempts stay bounded across restarts."""
     written.machine.submit()
     written.machine.join()
@@ -108,14 +108,14 @@ def test_lost_attempt_is_written(written) -> None:
     assert (1, 1, "") == (attempt.number, attempt.failures, attempt.worker)
 
 
-def test_operation_that_joins_is_written(written) -> None:
+def test_operation_that_joins_is_written(written: Written) -> None:
     """EXE-11: a merged caller survives as the first one does."""
     written.machine.submit()
     written.machine.submit()
     assert "operation/op2" in written.take()
 
 
-def test_finished_operation_keeps_its_response(written) -> None:
+def test_finished_operation_keeps_its_response(written: Written) -> None:
     """OP-04: the result of an action that ran is not lost; the rest of it is forgotten."""
     written.machine.join()
     written.machine.submit()
@@ -128,13 +128,13 @@ def test_finished_operation_keeps_its_response(written) -> None:
     assert "done" == reapi.ExecuteResponse.FromString(response).message
 
 
-def test_cached_result_leaves_no_row(written) -> None:
+def test_cached_result_leaves_no_row(written: Written) -> None:
     """EXE-08: what the action cache has need not be written twice."""
     written.machine.submit(cached=True)
     assert {} == written.take()
 
 
-def test_cancelled_operation_leaves_no_row(written) -> None:
+def test_cancelled_operation_leaves_no_row(written: Written) -> None:
     """OP-08: a cancelled action is not taken up again."""
     operation = written.machine.submit()
     written.take()
@@ -142,7 +142,7 @@ def test_cancelled_operation_leaves_no_row(written) -> None:
     assert {} == written.take()
 
 
-def test_expired_operation_leaves_no_row(written) -> None:
+def test_expired_operation_leaves_no_row(written: Written) -> None:
     """OP-04: what is forgotten is forgotten everywhere."""
     written.machine.join()
     written.machine.submit()
@@ -153,7 +153,7 @@ def test_expired_operation_leaves_no_row(written) -> None:
     assert {} == written.take()
 
 
-def test_every_key_once(written) -> None:
+def test_every_key_once(written: Written) -> None:
     """Of one batch, each key is written once, with what it is at the end."""
     written.machine.join()
     written.machine.submit()
@@ -162,7 +162,7 @@ def test_every_key_once(written) -> None:
     assert sorted(set(keys)) == sorted(keys)
 
 
-def test_persist_without_facts_is_nothing(written) -> None:
+def test_persist_without_facts_is_nothing(written: Written) -> None:
     """Commands that are not about the journal make no rows."""
     assert [] == rows_of([do.LookUp("group1")], 7, {"group1": written.group}, {})
 

@@ -36,7 +36,7 @@ WORKERS = {
     "w2": offer([("OSFamily", "linux"), ("Pool", "big"), ("cpu_count", "2")]),
     "w3": offer([("OSFamily", "macos")]),
 }
-PLATFORMS = (
+PLATFORMS: tuple[dict[str, str], ...] = (
     {},
     {"OSFamily": "linux"},
     {"OSFamily": "macos"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 import pytest
 
 from remex_core.digest import SHA256
@@ -11,6 +13,9 @@ from remex_core.scheduler import results
 from remex_core.scheduler.content import MAX_RESULT_BYTES
 from remex_core.scheduler.events import ActionSpec, Culprit
 from remex_core.scheduler.records import GroupRecord, Submission
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TIMES = [
     name
@@ -24,10 +29,12 @@ def record(*, caches: bool = True, queued_at: float = 100.0) -> GroupRecord:
     return GroupRecord(Submission(spec, b"", b"", (), None, caches), queued_at)
 
 
-def response(exit_code: int = 0, code: Code = Code.OK, **times: float) -> reapi.ExecuteResponse:
+def response(
+    exit_code: int = 0, code: Code = Code.OK, times: Mapping[str, float] | None = None
+) -> reapi.ExecuteResponse:
     made = reapi.ExecuteResponse(status=rpc_status.Status(code=code))
     made.result.exit_code = exit_code
-    for name, at in times.items():
+    for name, at in (times or {}).items():
         getattr(made.result.execution_metadata, name).FromNanoseconds(int(at * 1e9))
     return made
 
@@ -39,7 +46,7 @@ def seconds(metadata: reapi.ExecutedActionMetadata) -> dict[str, float]:
 def test_times_of_the_worker_stay() -> None:
     """MET-01: what the worker says is kept, with the scheduler's time of queueing."""
     told = {name: 110.0 + number for number, name in enumerate(results._TIMES_IN_ORDER)}
-    made = response(**told)
+    made = response(times=told)
     results.complete_metadata(record(), made, "w1", now=200.0)
     expected = {**told, "queued_timestamp": 100.0}
     assert expected == seconds(made.result.execution_metadata)
@@ -48,7 +55,7 @@ def test_times_of_the_worker_stay() -> None:
 
 def test_missing_times_are_filled() -> None:
     """MET-01: every time is set and none is before its predecessor."""
-    made = response(execution_start_timestamp=120.0)
+    made = response(times={"execution_start_timestamp": 120.0})
     results.complete_metadata(record(), made, "w1", now=200.0)
     assert {
         "queued_timestamp": 100.0,
@@ -64,10 +71,10 @@ def test_missing_times_are_filled() -> None:
 
 
 @pytest.mark.parametrize("skew", [-5000.0, -1.0, 3.0, 5000.0])
-def test_clock_that_is_off_does_not_turn_time_back(skew) -> None:
+def test_clock_that_is_off_does_not_turn_time_back(skew: float) -> None:
     """MET-01: a worker's clock may be off; spans are never negative and never in the future."""
     told = {name: 110.0 + n + skew for n, name in enumerate(results._TIMES_IN_ORDER)}
-    made = response(**told)
+    made = response(times=told)
     results.complete_metadata(record(), made, "w1", now=120.0)
     times = seconds(made.result.execution_metadata)
     ordered = [times[name] for name in ("queued_timestamp", *results._TIMES_IN_ORDER)]
@@ -117,7 +124,9 @@ def test_result_that_is_none() -> None:
         (True, True, Code.OK, 1, False),
     ],
 )
-def test_what_is_cached(caches, cacheable, code, exit_code, expected) -> None:
+def test_what_is_cached(
+    caches: bool, cacheable: bool, code: Code, exit_code: int, expected: bool
+) -> None:
     """EXE-10, EXE-25, AC-17: only a good result of an action that may be cached."""
     assert expected is results.is_cacheable(
         record(caches=caches), response(exit_code, code), worker.Result(cacheable=cacheable)
@@ -143,7 +152,9 @@ def test_what_the_machine_is_told() -> None:
 
 def test_culprit_of_a_newer_worker() -> None:
     """A culprit that this version does not know is not the action."""
-    event = results.to_event("w1", "i1", worker.Result(culprit=77), caches=False, weight=0)
+    event = results.to_event(
+        "w1", "i1", worker.Result(culprit=cast("worker.Culprit", 77)), caches=False, weight=0
+    )
     assert Culprit.WORKER is event.culprit
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from remex_core.scheduler.policies.fifo import Fifo
 from remex_core.testing.policies import OrderPolicyContract, job
+
+if TYPE_CHECKING:
+    from remex_core.scheduler.policy import Job
 
 
 class TestFifo(OrderPolicyContract):
@@ -14,7 +19,7 @@ class TestFifo(OrderPolicyContract):
         return Fifo()
 
 
-def order_of(*jobs) -> list[str]:
+def order_of(*jobs: Job) -> list[str]:
     fifo = Fifo()
     for each in jobs:
         fifo.push(each)
