@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from remex_core.scheduler.policy import Job, OrderPolicy, PlacementPolicy
-
 import pytest
 
 from remex_core.clock import ManualClock
@@ -19,6 +14,11 @@ from remex_core.scheduler.policies.least_recently_used import LeastRecentlyUsed
 from remex_core.scheduler.policy import Candidate
 from remex_core.testing.policies import job
 from scheduler_support.driving import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from remex_core.scheduler.policy import Job, OrderPolicy, PlacementPolicy
 
 
 class RaisesOnPush(Fifo):
