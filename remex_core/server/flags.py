@@ -134,11 +134,6 @@ def _check_addresses(flags: Flags) -> None:
             f"The {' and the '.join(sorted(flags.roles))} need a cas, and this process has none.",
             hint="Give its address with --cas grpc://HOST:PORT, or serve one here with --role cas.",
         )
-    if Role.WORKER in flags.roles and Role.SCHEDULER not in flags.roles and not flags.scheduler:
-        raise ConfigError(
-            "A worker needs a scheduler, and this process has none.",
-            hint="Give the address of its worker API with --scheduler grpc://HOST:8981.",
-        )
 
 
 def _own_stores(flags: Flags, data_dir: Path, kinds: Collection[str]) -> dict[str, Any]:

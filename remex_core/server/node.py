@@ -159,7 +159,9 @@ class Node:
         return states
 
     def _trees(self) -> StoreTrees:
-        checker = StoreChecker(self.plugins.stores, self.settings.config.store_nodes)
+        checker = StoreChecker(
+            self.plugins.stores, self.settings.config.store_nodes, self.plugins.explain_store
+        )
         return StoreTrees(checker, SYSTEM, self.settings.data_dir, self._connect)
 
     async def _connect(self, address: str) -> Channel:

@@ -54,10 +54,7 @@ def resolve(flags: Flags, plugins: Registry) -> Settings:
     Raises:
         ConfigError: if the configuration is wrong, or a role lacks an address that it needs.
     """
-    if flags.config is not None:
-        config = load_file(flags.config, plugins)
-    else:
-        config = load_data(default_config(flags, plugins.stores), plugins)
+    config = _configured(flags, plugins)
     scheduler = flags.scheduler or config.worker.scheduler or ""
     if Role.WORKER in flags.roles and Role.SCHEDULER not in flags.roles and not scheduler:
         raise ConfigError(
@@ -82,6 +79,33 @@ def resolve(flags: Flags, plugins: Registry) -> Settings:
         transport=plugins.transport(flags.transport or "").name,
         notes=_notes(flags, plugins),
     )
+
+
+def _configured(flags: Flags, plugins: Registry) -> Config:
+    """The file's configuration, with default stores where it names none that the roles need."""
+    if flags.config is None:
+        return load_data(default_config(flags, plugins.stores), plugins)
+    config = load_file(flags.config, plugins)
+    lacks_stores = bool(flags.roles & {Role.CAS, Role.SCHEDULER}) and not config.stores
+    lacks_own = (
+        Role.WORKER in flags.roles and Role.CAS not in flags.roles and config.worker.store is None
+    )
+    if not (lacks_stores or lacks_own):
+        for flag, value in (("--cas", flags.cas), ("--max-bytes", flags.max_bytes)):
+            if value is not None:
+                raise ConfigError(
+                    f"{flag} has no effect beside {flags.config}, which says itself what is stored "
+                    f"where.",
+                    hint=f"Leave {flag} out, or change the stores in {flags.config}.",
+                )
+        return config
+    defaults = load_data(default_config(flags, plugins.stores), plugins)
+    if lacks_stores:
+        config = config.model_copy(update={"stores": defaults.stores})
+    if lacks_own:
+        worker = config.worker.model_copy(update={"store": defaults.worker.store})
+        config = config.model_copy(update={"worker": worker})
+    return config
 
 
 def _listen(flags: Flags, config: Config) -> ListenAddresses:

@@ -91,14 +91,6 @@ def test_role_without_a_cas_says_what_to_give(role: Role, tmp_path: Path) -> Non
     assert "--cas grpc://" in caught.value.hint
 
 
-def test_worker_without_a_scheduler_says_what_to_give(tmp_path: Path) -> None:
-    """A worker that knows no scheduler is refused with the flag that it needs."""
-    flags = Flags(roles=frozenset({Role.WORKER}), data_dir=tmp_path, cas="grpc://h:1")
-    with pytest.raises(ConfigError) as caught:
-        default_config(flags, KINDS)
-    assert "--scheduler grpc://" in caught.value.hint
-
-
 def test_data_directory_of_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
     """Users other than root have their state below $XDG_DATA_HOME."""
     monkeypatch.setattr("os.geteuid", lambda: 1000)
