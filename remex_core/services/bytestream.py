@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from remex_core.errors import (
     BlobNotFound,
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from remex_core.services.uploads import UploadLimits
     from remex_core.wire.call import Call, Handler
     from remex_core.wire.methods import Method
+
+    _Piece: TypeAlias = tuple[bytes, bool]
 
 _NAME_HEADER: Final = "build.bazel.remote.execution.v2.resource-name"
 _HALF_CLOSE_SECONDS: Final = 0.2
@@ -124,19 +126,18 @@ class ByteStreamService:
         if await ops.is_present(instance.cas, key):
             return stored
         with self._uploads.open(name, instance.cas, key, offset) as stream:
-            message: bytestream.WriteRequest | None = first
-            while message is not None:
-                data = message.data
+            piece: _Piece | None = (first.data, first.finish_write)
+            del first  # it has a copy of the data, which would be kept as long as the stream
+            while piece is not None:
+                data, is_last = piece
                 if await stream.append(data):
                     return stored
-                if message.finish_write:
+                if is_last:
                     await _expect_end(requests)
                     await stream.finish()
                     return stored
                 offset += len(data)
-                message = await anext(requests, None)
-                if message is not None:
-                    _check_follows(message, name, offset)
+                piece = await _next_piece(requests, name, offset)
             raise InvalidArgument(
                 f"The stream ended after {offset} of {key.size} bytes without finish_write.",
                 hint="The bytes sent so far are kept for a while; QueryWriteStatus counts them.",
@@ -181,8 +182,17 @@ def _check_name_header(call: Call, name: str) -> None:
         )
 
 
-def _check_follows(message: bytestream.WriteRequest, name: str, offset: int) -> None:
-    """Raises InvalidArgument if a message is not the next of its stream (BSW-02, BSW-03)."""
+async def _next_piece(
+    requests: AsyncIterator[bytestream.WriteRequest], name: str, offset: int
+) -> _Piece | None:
+    """The data of the next message and whether it is the last, or None if there is none.
+
+    Raises:
+        InvalidArgument: if the message does not go on at `offset` (BSW-02, BSW-03).
+    """
+    message = await anext(requests, None)
+    if message is None:
+        return None
     if message.resource_name and message.resource_name != name:
         raise InvalidArgument(
             f"A message of the write of {name!r} names another resource, "
@@ -192,6 +202,7 @@ def _check_follows(message: bytestream.WriteRequest, name: str, offset: int) -> 
         raise InvalidArgument(
             f"A message has the write offset {message.write_offset}; {offset} comes next."
         )
+    return message.data, message.finish_write
 
 
 async def _expect_end(requests: AsyncIterator[bytestream.WriteRequest]) -> None:

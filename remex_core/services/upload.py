@@ -30,6 +30,11 @@ _FLUSH_BYTES: Final = 512 * 1024
 _FULL_BYTES: Final = 2 * 1024 * 1024
 """An upload whose store is behind by more than this takes nothing until it caught up."""
 
+_THREAD_BYTES: Final = 256 * 1024
+"""Hashing takes longer than the way to a thread and back from here on."""
+
+_MAX_UNHASHED: Final = 2
+
 
 @dataclass(slots=True)
 class UploadPool:
@@ -61,6 +66,8 @@ class Upload:
         self._pool = pool
         self._cas = cas
         self._hasher = FUNCTIONS[key.function].new()
+        self._unhashed: deque[bytes] = deque()
+        self._hashing: asyncio.Future[None] | None = None
         self._gathered: deque[bytes] = deque()
         self._gathered_bytes = 0
         self._complete = False
@@ -92,10 +99,13 @@ class Upload:
                 f"declares were sent."
             )
         if data:
-            self._hasher.update(data)
+            # Nothing is awaited before the data has its place: another stream may take over.
+            self._hash(data)
             self.committed += len(data)
             self._gathered.append(data)
             self._count(len(data))
+            if len(self._unhashed) > _MAX_UNHASHED:
+                await self._until_hashed()
         crowded = self._pool.gathered > self._pool.max_gathered
         if crowded or self._gathered_bytes >= _FLUSH_BYTES:
             writer = self._start()
@@ -116,6 +126,7 @@ class Upload:
                 f"{self.committed} bytes were sent for {self.key.hash}, "
                 f"whose digest declares {self.key.size}."
             )
+        await self._until_hashed()
         check_hash(self.key, self._hasher.hexdigest())
         self._complete = True
         if self._writer is None:
@@ -130,6 +141,26 @@ class Upload:
             self._forget_gathered()
         elif not self._complete:
             self._writer.cancel()
+
+    def _hash(self, data: bytes) -> None:
+        """Hashes a small piece at once, a large one in a thread while the next arrives."""
+        self._unhashed.append(data)
+        if self._hashing is not None and not self._hashing.done():
+            return
+        if len(data) < _THREAD_BYTES:
+            self._hash_waiting()
+        else:
+            loop = asyncio.get_running_loop()
+            self._hashing = loop.run_in_executor(None, self._hash_waiting)
+
+    def _hash_waiting(self) -> None:
+        while self._unhashed:
+            self._hasher.update(self._unhashed.popleft())
+
+    async def _until_hashed(self) -> None:
+        if self._hashing is not None:
+            await asyncio.wait((self._hashing,))
+        self._hash_waiting()
 
     def _start(self) -> asyncio.Task[None]:
         if self._writer is None:
