@@ -213,6 +213,10 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio has no t
                 async with aclosing(run(_incoming(context), payloads, trailing)) as answers:
                     async for answer in answers:
                         await write(_serialised(answer))
+            except aio.InternalError as error:
+                # The client went while a message was on its way to it: that ends the call as
+                # its cancellation would have a moment later, and is nothing to log.
+                raise asyncio.CancelledError from error
             except StatusError as error:
                 await _abort(context, error)
             finally:

@@ -15,7 +15,7 @@ from remex_core import errors
 from remex_core.digest import SHA256
 from remex_core.errors import Code, RpcFailed
 from remex_core.proto import bytestream, error_details, rpc_status
-from remex_core.testing.echo import MANY_TO_ONE, ONE_TO_ONE, Echo
+from remex_core.testing.echo import MANY_TO_ONE, ONE_TO_MANY, ONE_TO_ONE, Echo
 from remex_core.testing.transport import ASK, SOON, TransportContract, raising, running, until
 from remex_core.wire.grpc_aio import GrpcAioTransport
 from remex_core.wire.stub import Stub
@@ -263,6 +263,24 @@ async def test_a_connection_that_breaks_in_the_middle() -> None:
         with pytest.raises(RpcFailed, match=f"The call to {address} broke off") as raised:
             await stub.call(ONE_TO_ONE, ASK, timeout=SOON)
     assert (Code.UNAVAILABLE, True) == (raised.value.remote_code, raised.value.answered)
+
+
+async def test_a_client_that_goes_while_it_is_written_to(caplog: pytest.LogCaptureFixture) -> None:
+    """A client that stops reading and goes ends its call, and is no error of the server's."""
+    echo = Echo(answers=1000, answer_bytes=4 << 20)
+    async with running(TCP, echo) as run:
+        for _ in range(5):
+            channel = await TCP[0].connect(Target(run.server.address))
+            answers = Stub(channel).stream(ONE_TO_MANY, ONE_TO_MANY.request())
+            before = echo.produced
+            await anext(answers)
+            await until(lambda before=before: echo.produced >= before + 2)  # type: ignore[misc]
+            await answers.aclose()
+            await channel.close()
+            async with asyncio.timeout(SOON):
+                await echo.cancelled.wait()
+            echo.cancelled.clear()
+    assert [] == [record.getMessage() for record in caplog.records]
 
 
 async def test_garbage_does_not_hurt_the_server() -> None:
