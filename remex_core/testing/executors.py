@@ -242,6 +242,13 @@ class ExecutorContract:
             assert (name, 126) == (name, outcome.exit_code)
             assert name in outcome.spawn_error
 
+    async def test_program_with_an_impossible_name(self, executor: Executor, place: Place) -> None:
+        """ACT-05: a name that no file can have gives 126, and no endless explanation."""
+        outcome = await executor.run(place.request("/" + "x" * 5000))
+        assert outcome.exit_code == 126
+        assert "/xxx" in outcome.spawn_error
+        assert 500 > len(outcome.spawn_error)
+
     async def test_too_long_arguments(self, executor: Executor, place: Place) -> None:
         """ACT-18: arguments beyond what the operating system takes are the request's fault."""
         with pytest.raises(InvalidArgument):

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 _SHOWN: Final = 200
+_MAX_NAME_BYTES: Final = 255
+_MAX_PATH_BYTES: Final = 3840
+"""What Linux takes, less some room for the directory that the action runs in."""
 
 
 class OutputKind(Enum):
@@ -193,7 +196,23 @@ def _inside(path: str, base: str, what: str) -> str:
     normal = posixpath.normpath(posixpath.join(base, path))
     if normal == ".." or normal.startswith("../"):
         raise InvalidArgument(f"The {what} {path[:_SHOWN]!r} leads out of the input root.")
+    if len(normal) * 4 > _MAX_NAME_BYTES:  # At most 4 bytes a character: mostly that suffices.
+        _refuse_long(normal, what)
     return "" if normal == "." else normal
+
+
+def _refuse_long(path: str, what: str) -> None:
+    """No file system takes such a path, so that no other worker could do better (OUT-05)."""
+    encoded = path.encode()
+    if len(encoded) > _MAX_PATH_BYTES:
+        raise InvalidArgument(
+            f"The {what} {path[:_SHOWN]!r} has {len(encoded)} bytes; "
+            f"at most {_MAX_PATH_BYTES} are possible."
+        )
+    if max(map(len, encoded.split(b"/"))) > _MAX_NAME_BYTES:
+        raise InvalidArgument(
+            f"The {what} {path[:_SHOWN]!r} has a name of more than {_MAX_NAME_BYTES} bytes."
+        )
 
 
 def _refuse_nul(what: str, texts: Iterable[str]) -> None:

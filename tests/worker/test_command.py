@@ -157,6 +157,22 @@ def test_outputs_outside(field: str, path: str) -> None:
     assert path in refusal(**{field: [path]})
 
 
+@pytest.mark.parametrize(
+    "path", ["x" * 256, "é" * 128, "a/" + "x" * 300 + "/b", "ab/" * 2000 + "x"]
+)
+def test_paths_that_no_file_system_takes(path: str) -> None:
+    """OUT-05, ACT-08: too long a path is the request's fault, which no other worker could undo."""
+    assert "bytes" in refusal(output_paths=[path])
+    assert "bytes" in refusal(working_directory=path)
+    assert 500 > len(refusal(output_paths=[path]))
+
+
+def test_paths_that_are_only_just_possible() -> None:
+    """OUT-05: names of 255 bytes and paths of some thousand are taken."""
+    for path in ("x" * 255, "é" * 127, "ab/" * 1000 + "x"):
+        assert path == command(output_paths=[path]).outputs[0].path
+
+
 @pytest.mark.parametrize("field", ["output_paths", "output_files", "output_directories"])
 def test_trailing_slash(field: str) -> None:
     """ACT-10: an output path does not end with a slash."""

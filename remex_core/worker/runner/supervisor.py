@@ -34,6 +34,17 @@ READY: Final[dict[str, Any]] = {"ready": True}
 _UNKILLABLE_SECONDS: Final = 20.0
 _CANNOT_EXECUTE: Final = 126
 _NOT_FOUND: Final = 127
+_NOT_EXECUTABLE: Final = frozenset(
+    {
+        errno.EACCES,
+        errno.ENOEXEC,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.EPERM,
+        errno.ENAMETOOLONG,
+    }
+)
+_SHOWN: Final = 200
 
 
 def supervise(connection: socket.socket) -> None:
@@ -270,15 +281,15 @@ def _start_failure(program: str, cwd: str, error: OSError) -> dict[str, Any]:
             "unavailable" if innocent else "invalid",
             f"The working directory cannot be entered: {error.strerror}.",
         )
-    why = str(error.strerror)
+    shown, why = program[:_SHOWN], str(error.strerror)
     if error.errno in {errno.ENOENT, errno.ENOTDIR}:
         code, why = _not_there(program, cwd)
-    elif error.errno in {errno.EACCES, errno.ENOEXEC, errno.EISDIR, errno.ELOOP, errno.EPERM}:
+    elif error.errno in _NOT_EXECUTABLE:
         code = _CANNOT_EXECUTE
     else:
-        return _refused("unavailable", f"{program} could not be started: {error}.")
+        return _refused("unavailable", f"{shown} could not be started: {error.strerror}.")
     return {
-        "outcome": {"exit_code": code, "spawn_error": f"{program} cannot be executed: {why}"},
+        "outcome": {"exit_code": code, "spawn_error": f"{shown} cannot be executed: {why}"},
         "usage": {},
     }
 
