@@ -26,6 +26,7 @@ Path = tuple[str, ...]
 
 _CORE: Final = "tag:yaml.org,2002:"
 _INT: Final = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_MAX_DIGITS: Final = 100
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _WORDS: Final[Mapping[str, object]] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
@@ -71,6 +72,8 @@ def read(text: str, environment: Mapping[str, str]) -> Document:
             document.positions[()] = _position(mark)
     except YAMLError as error:
         document.faults.append(Fault((), f"This is no YAML: {error}."))
+    except RecursionError:
+        document.faults.append(Fault((), "This is nested too deep to be a configuration."))
     else:
         if isinstance(root, MappingNode):
             document.data = _Reader(document, environment).mapping(root, (), ())
@@ -135,7 +138,7 @@ class _Reader:
 
     def _scalar(self, node: ScalarNode, path: Path) -> Any:
         text: str = node.value
-        if not node.style:
+        if not node.style and len(text) <= _MAX_DIGITS:
             if text in _WORDS:
                 return _WORDS[text]
             if _INT.fullmatch(text):

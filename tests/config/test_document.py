@@ -187,3 +187,14 @@ def test_what_is_no_mapping_is_refused(text: str) -> None:
         fault.message,
         fault.hint,
     )
+
+
+@pytest.mark.parametrize("text", ["a: " + "[" * 20_000, "a: " + "{b: " * 20_000])
+def test_what_is_nested_without_end_is_refused(text: str) -> None:
+    """A file that only a mistake or an attack could write is a fault like any other."""
+    assert [("", "This is nested too deep to be a configuration.")] == _faults(read(text, {}))
+
+
+def test_an_endless_number_is_text() -> None:
+    """A number that Python does not convert is left to the option, which says what it wants."""
+    assert {"a": "1" * 5000} == read("a: " + "1" * 5000, {}).data
