@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from google.protobuf.message import Message
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from remex_core.wire.methods import Method
     from remex_core.wire.transport import Channel
+
+log = logging.getLogger(__name__)
 
 Q = TypeVar("Q", bound=Message)
 A = TypeVar("A", bound=Message)
@@ -61,6 +64,29 @@ class Backoff:
         await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - spreads retries
 
 
+class Reachability:
+    """Logs when a server cannot be reached any more, and when it can again: a line for each."""
+
+    def __init__(self) -> None:
+        self._lost = False
+
+    def lost(self, address: str, why: str) -> None:
+        """A call was not answered."""
+        if not self._lost:
+            self._lost = True
+            log.warning(
+                "The store at %s cannot be reached: %s What needs it fails until it answers again.",
+                address,
+                why,
+            )
+
+    def found(self, address: str) -> None:
+        """A call was answered."""
+        if self._lost:
+            self._lost = False
+            log.info("The store at %s answers again.", address)
+
+
 @dataclass(frozen=True, slots=True)
 class Calls:
     """The calls of one server; `timeout` is how long it may be silent, in seconds."""
@@ -68,6 +94,7 @@ class Calls:
     channel: Channel
     address: str
     timeout: float
+    reachability: Reachability = field(default_factory=Reachability)
 
     async def call(self, method: Method[Q, A], request: Q) -> A:
         """One answer to one request, tried again where that can help.
@@ -79,9 +106,12 @@ class Calls:
         stub = Stub(self.channel)
         while True:
             try:
-                return await stub.call(method, request, timeout=self.timeout)
+                answer = await stub.call(method, request, timeout=self.timeout)
             except RpcFailed as failure:
                 await backoff.wait_after(failure)
+            else:
+                self.reachability.found(self.address)
+                return answer
 
     async def stream(self, method: Method[Q, A], request: Q) -> AsyncGenerator[A]:
         """The answers of one call, which is not tried again.
@@ -144,6 +174,8 @@ class Calls:
 
     def error(self, failed: RpcFailed) -> RemexError:
         """What a store raises for what the server answered."""
+        if not failed.answered and failed.status_code == Code.UNAVAILABLE:
+            self.reachability.lost(self.address, failed.message)
         return self.error_of(failed.status_code, failed.message, failed.hint)
 
     def error_of(self, code: int, message: str, hint: str = "") -> RemexError:

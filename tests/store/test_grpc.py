@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, asynccontextmanager
+import logging
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -35,6 +36,8 @@ from remex_core.testing.server import serve_handlers, serve_inproc
 from remex_core.testing.store_faults import FlakyStore
 from remex_core.testing.stores import Sample, StoreContract, in_chunks, read
 from remex_core.wire import methods
+from remex_core.wire.grpc_aio import GrpcAioTransport
+from remex_core.wire.transport import Target
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
@@ -580,3 +583,30 @@ class TestHashes:
             await read(server.store, key, offset=MIB)
         with pytest.raises(BlobNotFound):
             await read(server.store, key, offset=3 * MIB)
+
+
+async def test_a_server_that_goes_and_comes_back_is_two_lines(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many calls fail, the log says once that a store is away, and once that it is back."""
+    monkeypatch.setattr(remote_calls, "FIRST_DELAY", 0.0)
+    caplog.set_level(logging.INFO, remote_calls.log.name)
+    item = sample()
+    async with cas_handlers(memory()) as handlers:
+        async with serve_handlers(*handlers) as served:
+            address = served.address
+            channel = await GrpcAioTransport().connect(Target(address))
+            store = GrpcStore(channel, address)
+            await store.find_missing([item.key])
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                await store.find_missing([item.key])
+        async with serve_handlers(*handlers, address=address), asyncio.timeout(30):
+            while True:
+                with suppress(StoreUnavailable):
+                    await store.find_missing([item.key])
+                    break
+        await channel.close()
+    lost, found = (record.getMessage() for record in caplog.records)
+    assert lost.startswith(f"The store at {address} cannot be reached: ")
+    assert f"The store at {address} answers again." == found
