@@ -179,6 +179,7 @@ class Bazel:
             "bazel",
             "--nohome_rc",
             f"--output_user_root={self._output_user_root}",
+            f"--host_jvm_args=-Djava.io.tmpdir={self._state}",  # it forgets files there
             "--max_idle_secs=60",
         ]
 
