@@ -480,6 +480,14 @@ async def test_message_for_the_user(home: House) -> None:
         assert "The disk was slow." == (await running).message
 
 
+async def test_no_log_is_named_that_nobody_has(home: House) -> None:
+    """EXE-29: server logs would be blobs of the CAS; there are none, so none is named."""
+    async with home.worker() as hand:
+        running = asyncio.create_task(home.run(home.action()))
+        hand.finish(await hand.next_lease(), ok(exit_code=1))
+        assert {} == dict((await running).server_logs)
+
+
 async def test_lost_attempt_is_not_the_end(home: House) -> None:
     """EXE-05, EXE-26, EXE-36: the stage goes back to QUEUED, and the action runs once more."""
     async with home.worker() as hand:
