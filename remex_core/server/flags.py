@@ -18,6 +18,7 @@ from remex_core.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+MIB = 1024**2
 GIB = 1024**3
 
 
@@ -83,11 +84,14 @@ def data_directory(flags: Flags) -> Path:
 
 
 def default_max_bytes(data_dir: Path) -> int:
-    """The smaller of 50 GiB and a fifth of the free space where the data will lie, in bytes."""
+    """The smaller of 50 GiB and a fifth of the free space where the data will lie, in bytes.
+
+    Never 0: a disk that is full, or none at all, is for the store to complain about.
+    """
     place = data_dir
     while not place.exists():
         place = place.parent
-    return min(50 * GIB, shutil.disk_usage(place).free // 5)
+    return max(MIB, min(50 * GIB, shutil.disk_usage(place).free // 5))
 
 
 def parse_property(text: str) -> tuple[str, str]:
@@ -131,7 +135,7 @@ def default_config(flags: Flags, store_kinds: Collection[str]) -> dict[str, Any]
 def _check_addresses(flags: Flags) -> None:
     if Role.CAS not in flags.roles and flags.cas is None:
         raise ConfigError(
-            f"The {' and the '.join(sorted(flags.roles))} need a cas, and this process has none.",
+            f"This process has no cas, which a {' and a '.join(sorted(flags.roles))} needs.",
             hint="Give its address with --cas grpc://HOST:PORT, or serve one here with --role cas.",
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -13,6 +14,7 @@ from remex_core.server.flags import (
     Role,
     data_directory,
     default_config,
+    default_max_bytes,
     parse_property,
     parse_roles,
 )
@@ -88,7 +90,14 @@ def test_role_without_a_cas_says_what_to_give(role: Role, tmp_path: Path) -> Non
     """A scheduler or worker that knows no cas is refused with the flag that it needs."""
     with pytest.raises(ConfigError) as caught:
         default_config(Flags(roles=frozenset({role}), data_dir=tmp_path), KINDS)
+    assert f"which a {role} needs" in caught.value.message
     assert "--cas grpc://" in caught.value.hint
+
+
+def test_a_full_disk_is_no_fault_of_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is free the default is still a size, so that the store says what is wrong."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Mock(free=0))
+    assert 1024**2 == default_max_bytes(Path("/"))
 
 
 def test_data_directory_of_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
