@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from remex_core import __version__
-from remex_core.errors import FailedPrecondition, RemexError, Unavailable
+from remex_core.errors import Code, FailedPrecondition, RemexError, Unavailable
 from remex_core.proto import worker
 from remex_core.wire.methods import WORKER_SESSION
 from remex_core.wire.stub import Stub
@@ -319,6 +319,9 @@ def _seconds(duration: Duration) -> float:
 
 
 def _reason(error: Exception) -> tuple[object, str]:
+    if isinstance(error, RemexError) and error.status_code == Code.UNIMPLEMENTED:
+        what = "a server is there, but no scheduler's port for workers"
+        return error.status_code, f"{what}. Give that port with --scheduler; it is 8981 by default."
     if isinstance(error, RemexError):
         return error.status_code, error.message
     if isinstance(error, TimeoutError):

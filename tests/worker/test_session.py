@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from remex_core import __version__
 from remex_core.clock import SYSTEM
-from remex_core.errors import ConfigError, FailedPrecondition, Unavailable
+from remex_core.errors import Code, ConfigError, FailedPrecondition, RpcFailed, Unavailable
 from remex_core.proto import worker
 from remex_core.worker import session as session_module
 from remex_core.worker.options import WorkerOptions
@@ -384,6 +384,28 @@ async def test_unreachable(
     assert "goes on trying" in lines[0]
     assert lines[1] == "worker w1 has joined grpc://there:8981 (epoch 7)"
     assert not any(record.exc_info for record in caplog.records)
+
+
+async def test_a_server_without_a_worker_api(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that was given a cas's address, or the clients' port, says which one it needs."""
+    caplog.set_level(logging.INFO, "remex.worker")
+    stage = Stage(tmp_path / "work")
+    tried = asyncio.Event()
+
+    async def refused() -> Any:
+        tried.set()
+        raise RpcFailed(Code.UNIMPLEMENTED, "/remex.worker.v1.WorkerApi/Session is not offered.")
+
+    monkeypatch.setattr(stage.scheduler, "connect", refused)
+    stage.start(scheduler="grpc://there:8970")
+    await tried.wait()
+    await stage.stop()
+    (line,) = [each for each in caplog.messages if "there:8970" in each]
+    assert "no scheduler's port for workers" in line
+    assert "--scheduler" in line
+    assert "WorkerApi" not in line
 
 
 async def test_silence(stage: Stage) -> None:
