@@ -40,8 +40,12 @@ _ID = re.compile(r"\b([A-Z]+-\d\d)\b")
 
 @pytest.fixture(scope="module")
 def tested() -> frozenset[str]:
-    """Every rule id that stands in a test module."""
-    tests = [*ROOT.glob("tests/**/test_*.py"), *ROOT.glob("plugins/*/tests/**/test_*.py")]
+    """Every rule id that stands in a test module, or in a contract kit that such modules run."""
+    tests = [
+        *ROOT.glob("tests/**/test_*.py"),
+        *ROOT.glob("plugins/*/tests/**/test_*.py"),
+        *ROOT.glob("remex_core/testing/*.py"),
+    ]
     return frozenset(
         rule
         for path in tests
