@@ -36,6 +36,7 @@ from remex_core.plugins.descriptors import (
 )
 from remex_core.plugins.hookspecs import hookimpl
 from remex_core.plugins.units import Duration, Size
+from remex_core.scheduler.journal import Fenced, Journal, JournalRow
 from remex_core.scheduler.policy import Candidate, Job, OrderPolicy, PlacementPolicy
 from remex_core.store import ops
 from remex_core.store.contract import (
@@ -77,10 +78,13 @@ __all__ = [
     "ExecutorContext",
     "ExecutorType",
     "FailedPrecondition",
+    "Fenced",
     "Finding",
     "HealthCheck",
     "InvalidArgument",
     "Job",
+    "Journal",
+    "JournalRow",
     "JournalType",
     "Key",
     "Limits",

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import uuid
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from remex_core import clock
@@ -49,6 +50,8 @@ log = logging.getLogger("remex.scheduler")
 
 _TICK_SECONDS: Final = 1.0
 _JOURNAL_RETRY_SECONDS: Final = 1.0
+_MAX_CARRIED_BYTES: Final = 256 * 1024
+_LEFT: Final = "it drained and left"
 
 
 class Scheduler:
@@ -85,6 +88,7 @@ class Scheduler:
         )
         self._operations: dict[str, OperationRecord] = {}
         self._groups: dict[str, GroupRecord] = {}
+        self._carried = 0
         self._commands: list[do.Command] = []
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -137,8 +141,6 @@ class Scheduler:
         faults = self.state.dispatcher.faults
         return "; ".join([*([self._trouble] if self._trouble else []), *faults])
 
-    # Clients.
-
     def submit(self, submission: Submission) -> OperationRecord:
         """Takes an action; the operation's record changes as things happen.
 
@@ -155,13 +157,13 @@ class Scheduler:
             )
         record = self._new_operation(submission.spec, submission.inline)
         group = str(uuid.uuid4())
-        self._groups[group] = GroupRecord(submission, self.clock.now())
+        self._add_group(group, submission)
         self._idle.clear()
         self._feed(on.Submitted(record.name, group, submission.spec))
         joined = self.state.operations.group_of(record.name)
         assert joined is not None
         if joined.id != group:
-            del self._groups[group]
+            self._remove_group(group)
         record.group = self._groups[joined.id]
         return record
 
@@ -169,8 +171,9 @@ class Scheduler:
         """An operation that is done from the start, for an action that cannot be run (EXE-14)."""
         self._refuse_if_draining()
         record = self._new_operation(spec, None)
-        record.finish(to_failure(error))
-        self._feed(on.Rejected(record.name))
+        response = to_failure(error)
+        record.finish(response)
+        self._feed(on.Rejected(record.name, response.ByteSize()))
         return record
 
     def operation(self, name: str) -> OperationRecord | None:
@@ -190,8 +193,6 @@ class Scheduler:
         """Drops an operation's name and result; one that is not done goes on (OP-07)."""
         self._feed(on.Forgotten(name))
 
-    # Workers.
-
     def tell(self, event: on.WorkerJoined | on.WorkerStated | on.WorkerLost) -> None:
         """Takes in what a worker said of itself."""
         self._feed(event)
@@ -202,7 +203,7 @@ class Scheduler:
             return
         name, incarnation = connection.name, connection.incarnation
         if connection.is_leaving:
-            self._feed(on.WorkerLost(name, incarnation, "it drained and left"))
+            self._feed(on.WorkerLost(name, incarnation, _LEFT))
         else:
             self._feed(on.WorkerDisconnected(name, incarnation))
 
@@ -225,8 +226,6 @@ class Scheduler:
             if fault not in self._faults:
                 self._faults.add(fault)
                 log.error("%s", fault)
-
-    # Inside.
 
     def _feed(self, event: on.Event) -> None:
         commands = self.state.handle(event, self.clock.monotonic())
@@ -294,7 +293,8 @@ class Scheduler:
             case do.Expire():
                 self._expire(command.operations)
             case do.Dismiss():
-                log.warning("Worker %s is gone: %s.", command.worker, command.reason)
+                level = logging.INFO if command.reason == _LEFT else logging.WARNING
+                log.log(level, "Worker %s is gone: %s.", command.worker, command.reason)
                 connection = self.connections.get(command.worker, command.incarnation)
                 if connection is not None:
                     connection.end(command.reason)
@@ -316,7 +316,7 @@ class Scheduler:
     def _finish(self, command: do.Finish) -> None:
         group = self._groups[command.group]
         if command.group_ended:
-            del self._groups[command.group]
+            self._remove_group(command.group)
         response = _response(command, group)
         for name in command.operations:
             record = self._operations[name]
@@ -375,7 +375,7 @@ class Scheduler:
     def _deliver(self, connection: Connection, result: protocol.Result, data: bytes) -> None:
         name, incarnation = connection.name, connection.incarnation
         group = self.state.live_group(name, incarnation, result.lease_id)
-        caches = False
+        caches, weight = False, 0
         if group is not None:
             record = self._groups[group.id]
             try:
@@ -387,8 +387,8 @@ class Scheduler:
                 return
             complete_metadata(record, response, name, self.clock.now())
             record.response = response
-            caches = is_cacheable(record, response, result)
-        self._feed(to_event(name, incarnation, result, caches=caches, weight=len(data)))
+            caches, weight = is_cacheable(record, response, result), response.ByteSize()
+        self._feed(to_event(name, incarnation, result, caches=caches, weight=weight))
 
     def _failed_result(
         self, connection: Connection, result: protocol.Result, culprit: on.Culprit, why: str
@@ -418,6 +418,16 @@ class Scheduler:
         name = _operation_name(spec.instance)
         record = self._operations[name] = OperationRecord(name, spec, self.clock.now(), inline)
         return record
+
+    def _add_group(self, group: str, submission: Submission) -> None:
+        carried = submission.carried
+        if carried > _MAX_CARRIED_BYTES or self._carried + carried > self.options.carried_bytes:
+            submission = replace(submission, action=b"", command=b"")
+        self._carried += submission.carried
+        self._groups[group] = GroupRecord(submission, self.clock.now())
+
+    def _remove_group(self, group: str) -> None:
+        self._carried -= self._groups.pop(group).submission.carried
 
     def _refuse_if_draining(self) -> None:
         if self._is_draining:

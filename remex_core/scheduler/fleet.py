@@ -36,8 +36,6 @@ class Fleet:
         self._idle: dict[int, Shape] = {}
         self._shapes_made = 0
 
-    # Shapes.
-
     def intern(
         self, instance: str, requirement: Requirement, excluded: frozenset[str], now: float
     ) -> Shape:
@@ -75,8 +73,6 @@ class Fleet:
         shape.users -= 1
         if not shape.users:
             self._retire(shape)
-
-    # Workers.
 
     def join(self, event: WorkerJoined, heard_at: float) -> Worker:
         """Adds a worker and matches it with every shape."""
@@ -129,8 +125,6 @@ class Fleet:
             Candidate(w.name, max(0, w.free_slots), len(w.leases), w.leased_at) for w in workers
         ]
 
-    # Explanations.
-
     def is_known(self, name: str) -> bool:
         """Whether the property is one that this site uses, or that a worker ever had (EXE-18)."""
         return name in self.names_seen or self._rules.is_known(name)
@@ -146,8 +140,6 @@ class Fleet:
             key=lambda pair: (len(pair[1]), sum(not each.offered for each in pair[1])),
             default=None,
         )
-
-    # Matching.
 
     def _new_shape(self, instance: str, requirement: Requirement) -> Shape:
         self._shapes_made += 1

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from remex_core.scheduler.policy import Candidate, Job
 
 SLOW_SECONDS = 0.05
+"""How long one call of a policy may take."""
+
 _SLOW_CALLS = 3
+_QUICK_CALLS = 100
 
 
 class GuardedOrder:
@@ -103,17 +106,21 @@ class TooSlow(Exception):
 
 
 class _Stopwatch:
-    """Raises TooSlow after the third call that took longer than it may."""
+    """Raises TooSlow at the third slow call, unless there were a hundred quick ones in between."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._slow = 0
+        self._slow = self._quick = 0
 
     def check(self, started: float) -> None:
-        if self._monotonic() - started > SLOW_SECONDS:
-            self._slow += 1
-            if self._slow >= _SLOW_CALLS:
-                raise TooSlow(f"{self._slow} calls took longer than {SLOW_SECONDS} s each")
+        if self._monotonic() - started <= SLOW_SECONDS:
+            self._quick += 1
+            if self._quick >= _QUICK_CALLS:
+                self._slow = self._quick = 0
+            return
+        self._slow += 1
+        if self._slow >= _SLOW_CALLS:
+            raise TooSlow(f"{self._slow} calls took longer than {SLOW_SECONDS} s each")
 
 
 class TimedOrder(OrderPolicy):

@@ -20,7 +20,7 @@ class Fenced(Aborted):
     slug = "fenced"
 
 
-class Row(NamedTuple):
+class JournalRow(NamedTuple):
     """A value under a key; None removes the key. Values are messages of journal.proto."""
 
     key: str
@@ -38,11 +38,11 @@ class Journal(ABC):
         """Begins a new epoch, higher than every earlier one, and answers it."""
 
     @abstractmethod
-    async def load(self) -> Sequence[Row]:
+    async def load(self) -> Sequence[JournalRow]:
         """What earlier epochs left; each key once, with its last value."""
 
     @abstractmethod
-    async def append(self, epoch: int, rows: Sequence[Row]) -> None:
+    async def append(self, epoch: int, rows: Sequence[JournalRow]) -> None:
         """Returns when all these rows are safe, in their order.
 
         Raises:
@@ -66,10 +66,10 @@ class NoJournal(Journal):
         # Milliseconds since 1970 rise from start to start, as epochs have to.
         return int(self._clock.now() * 1000)
 
-    async def load(self) -> Sequence[Row]:
+    async def load(self) -> Sequence[JournalRow]:
         return ()
 
-    async def append(self, epoch: int, rows: Sequence[Row]) -> None:
+    async def append(self, epoch: int, rows: Sequence[JournalRow]) -> None:
         pass
 
     async def close(self) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from remex_core.proto import journal
 from remex_core.scheduler.commands import Ending, FactKind, Finish, Persist
-from remex_core.scheduler.journal import Row
+from remex_core.scheduler.journal import JournalRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ def rows_of(
     epoch: int,
     groups: Mapping[str, GroupRecord],
     operations: Mapping[str, OperationRecord],
-) -> list[Row]:
+) -> list[JournalRow]:
     """The rows for the Persist commands among `commands`, each key once, with its last value.
 
     Of finished operations those that ran are kept with their responses. The others are
@@ -36,7 +36,7 @@ def rows_of(
     for command in commands:
         for fact in command.facts if isinstance(command, Persist) else ():
             rows.update(_rows(fact, epoch, groups, operations, ran))
-    return [Row(key, value) for key, value in rows.items()]
+    return [JournalRow(key, value) for key, value in rows.items()]
 
 
 def _rows(

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from remex_core.proto import worker as protocol
 
 if TYPE_CHECKING:
     from remex_core.scheduler.commands import Acknowledge, Lease, Revoke
     from remex_core.scheduler.records import GroupRecord
-
-_MAX_CARRIED_BYTES: Final = 256 * 1024
-"""Up to this size Action and Command travel with the lease and save the worker two reads."""
 
 
 def lease_message(lease: Lease, record: GroupRecord, epoch: int) -> protocol.FromScheduler:
@@ -28,9 +25,9 @@ def lease_message(lease: Lease, record: GroupRecord, epoch: int) -> protocol.Fro
         priority=spec.priority,
         traceparent=submission.traceparent,
         request_metadata=submission.request_metadata,
+        action=submission.action,
+        command=submission.command,
     )
-    if len(submission.action) + len(submission.command) <= _MAX_CARRIED_BYTES:
-        message.action, message.command = submission.action, submission.command
     if submission.timeout is not None:
         message.timeout.FromNanoseconds(int(submission.timeout * 1e9))
     message.queued_at.FromNanoseconds(int(record.queued_at * 1e9))

@@ -22,6 +22,8 @@ class SchedulerOptions:
         retain_seconds: how long finished operations can be asked for (OP-04).
         retain_operations: how many of them at most.
         retain_bytes: how many bytes their results may have together.
+        carried_bytes: how many bytes of Actions and Commands are kept in memory to spare workers
+            the reading; beyond that they read for themselves.
         max_queued: how many actions may wait; more are refused with RESOURCE_EXHAUSTED (EXE-20).
         update_interval: how often a waiting client hears that nothing changed (EXE-35).
         touch_interval: how often the inputs of waiting and running actions are touched.
@@ -37,7 +39,8 @@ class SchedulerOptions:
     max_timeout: float | None = 86_400.0
     retain_seconds: float = 600.0
     retain_operations: int = 10_000
-    retain_bytes: int = 256 * 1024 * 1024
+    retain_bytes: int = 64 * 1024 * 1024
+    carried_bytes: int = 256 * 1024 * 1024
     max_queued: int = 100_000
     update_interval: float = 25.0
     touch_interval: float = 300.0

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 class Submission:
     """One Execute call as the engine takes it.
 
-    `action` and `command` are the serialised messages, `inputs` the blobs that are known to
-    belong to it, `timeout` is in seconds or None, `caches` whether a good result enters the
-    action cache. `inline` is a request with nothing but the wishes for inlined outputs, or None
-    where there are none (EXE-32).
+    `action` and `command` are the serialised messages, or empty where the worker shall read them;
+    `inputs` are the blobs that are known to belong to it. `timeout` is in seconds or None,
+    `caches` tells whether a good result enters the action cache. `inline` is a request with
+    nothing but the wishes for inlined outputs, or None where there are none (EXE-32).
     """
 
     spec: ActionSpec
@@ -33,6 +33,11 @@ class Submission:
     traceparent: str = ""
     request_metadata: bytes = b""
     inline: reapi.ExecuteRequest | None = None
+
+    @property
+    def carried(self) -> int:
+        """How many bytes it keeps in memory for its worker."""
+        return len(self.action) + len(self.command)
 
 
 @dataclass(slots=True)

@@ -101,8 +101,6 @@ class SchedulerState:
         held = self._lease(name, incarnation, lease)
         return None if held is None else held.group
 
-    # Clients.
-
     def _submitted(self, event: on.Submitted, now: float) -> None:
         spec = event.spec
         identity = (spec.instance, spec.key)
@@ -185,10 +183,7 @@ class SchedulerState:
 
     def _forgotten(self, event: on.Forgotten, _now: float) -> None:
         if self.operations.forget(event.operation):
-            self._do(do.Persist((do.Fact(do.FactKind.EXPIRED, operations=(event.operation,)),)))
-            self._do(do.Expire((event.operation,)))
-
-    # Workers.
+            self._expire((event.operation,))
 
     def _joined(self, event: on.WorkerJoined, now: float) -> None:
         worker = self.fleet.workers.get(event.name)
@@ -209,9 +204,8 @@ class SchedulerState:
             self._do(do.Dismiss(event.name, event.incarnation, "its leases were given away"))
             return
         is_first, worker.has_stated = not worker.has_stated, True
-        worker.heard_at = self._heard(now)
+        worker.heard_at, worker.unhealthy = self._heard(now), event.unhealthy
         worker.draining = worker.draining or event.draining
-        worker.unhealthy = event.unhealthy
         self.fleet.refresh(worker)
         # Leases may be on their way while the worker speaks. They are not when the stream is new,
         # nor when it has had time to deliver; and one that drains never takes them.
@@ -271,12 +265,7 @@ class SchedulerState:
             worker.draining = True
             self.fleet.refresh(worker)
 
-    # Results.
-
     def _completed(self, event: on.Completed, now: float) -> None:
-        worker = self._worker(event.name, event.incarnation)
-        if worker is not None:
-            worker.heard_at = self._heard(now)
         lease = self._lease(event.name, event.incarnation, event.lease)
         if lease is None:
             if event.lease not in self.storing:
@@ -346,8 +335,6 @@ class SchedulerState:
             code=Code.UNAVAILABLE,
             message=message,
         )
-
-    # The queue.
 
     def _enqueue(self, group: Group, now: float) -> None:
         spec = group.spec
@@ -421,8 +408,6 @@ class SchedulerState:
             )
         )
 
-    # Time.
-
     def _tick(self, event: on.Tick, now: float) -> None:
         self._stalled += event.lag
         heard = self._heard(now)
@@ -445,8 +430,11 @@ class SchedulerState:
             self._do(do.Touch(due))
         expired = self.operations.expire(now)
         if expired:
-            self._do(do.Persist((do.Fact(do.FactKind.EXPIRED, operations=expired),)))
-            self._do(do.Expire(expired))
+            self._expire(expired)
+
+    def _expire(self, operations: tuple[str, ...]) -> None:
+        self._do(do.Persist((do.Fact(do.FactKind.EXPIRED, operations=operations),)))
+        self._do(do.Expire(operations))
 
     def _refuse(self, shape: Shape, barren_since: float, now: float) -> None:
         """Ends what has waited too long for a worker that could run it (EXE-18, EXE-19)."""
@@ -472,8 +460,6 @@ class SchedulerState:
         """The time without that in which the scheduler itself stood still."""
         return now - self._stalled
 
-    # What it says.
-
     def _do(self, command: do.Command) -> None:
         self._commands.append(command)
 
@@ -494,8 +480,6 @@ class SchedulerState:
 
     def _acknowledge(self, lease: LiveLease) -> None:
         self._do(do.Acknowledge(lease.worker.name, lease.worker.incarnation, lease.id))
-
-    # Looking things up.
 
     def _worker(self, name: str, incarnation: str) -> Worker | None:
         worker = self.fleet.workers.get(name)

@@ -9,7 +9,7 @@ from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from remex_core import __version__
-from remex_core.errors import RemexError
+from remex_core.errors import DeadlineExceeded, RemexError
 from remex_core.platform import offer
 from remex_core.proto import worker as protocol
 from remex_core.scheduler import events as on
@@ -28,6 +28,7 @@ log = logging.getLogger("remex.scheduler")
 PROTOCOL_VERSION: Final = 1
 MAX_INLINE_RESULT_BYTES: Final = 1024 * 1024
 
+_HELLO_SECONDS: Final = 30.0
 _RETRY_SECONDS: Final = 2
 _SILENT_STATEMENTS: Final = 3
 """After so many statements that did not come, a name is free for another worker."""
@@ -53,7 +54,7 @@ class WorkerApiService:
         self, call: Call, messages: AsyncIterator[protocol.FromWorker]
     ) -> AsyncGenerator[protocol.FromScheduler]:
         """One session: Hello, Welcome or Refused, and then whatever either side has to say."""
-        first = await anext(messages, None)
+        first = await _first(messages)
         hello = first.hello if first is not None else protocol.Hello()
         refused = self._refusal(hello)
         if refused is not None:
@@ -190,6 +191,19 @@ class WorkerApiService:
         welcome.statement_interval.FromNanoseconds(int(options.statement_interval * 1e9))
         welcome.sent_at.FromNanoseconds(int(self._scheduler.clock.now() * 1e9))
         return welcome
+
+
+async def _first(messages: AsyncIterator[protocol.FromWorker]) -> protocol.FromWorker | None:
+    """The message that opens a session; None if there is none.
+
+    Raises:
+        DeadlineExceeded: if it does not come.
+    """
+    try:
+        async with asyncio.timeout(_HELLO_SECONDS):
+            return await anext(messages, None)
+    except TimeoutError:
+        raise DeadlineExceeded(f"No Hello came within {_HELLO_SECONDS:.0f} s.") from None
 
 
 def wrong_port(worker_api: str) -> Mapping[Method[Any, Any], Handler]:

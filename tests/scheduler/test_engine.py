@@ -26,7 +26,7 @@ from services_support.blobs import refused
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from remex_core.scheduler.journal import Row
+    from remex_core.scheduler.journal import JournalRow
 
 
 class MovedJournal(Journal):
@@ -43,10 +43,10 @@ class MovedJournal(Journal):
     async def open(self) -> int:
         return 41
 
-    async def load(self) -> Sequence[Row]:
+    async def load(self) -> Sequence[JournalRow]:
         return ()
 
-    async def append(self, epoch: int, rows: Sequence[Row]) -> None:
+    async def append(self, epoch: int, rows: Sequence[JournalRow]) -> None:
         assert 41 == epoch
         self.asked.set()
         await self.gate.wait()
@@ -223,3 +223,28 @@ async def test_cached_results_end_the_wait_for_the_drain() -> None:
         last = [each async for each in home.execute(action)][-1]
         assert response_of(last).cached_result
         await home.scheduler.drain(60)
+
+
+@pytest.mark.parametrize(("room", "is_carried"), [(1 << 20, True), (10, False)])
+async def test_messages_of_waiting_actions_are_bounded(room, is_carried) -> None:
+    """What is too much to be kept for the workers they read for themselves."""
+    async with house(carried_bytes=room) as home, home.worker() as hand:
+        action = home.action()
+        await home.begin(action)
+        lease = await hand.next_lease()
+        assert (is_carried, is_carried) == (bool(lease.action), bool(lease.command))
+        assert action.hash == lease.action_hash
+
+
+async def test_room_for_messages_comes_back() -> None:
+    """An action that has ended leaves its room to the next."""
+    async with house() as home, home.worker() as hand:
+        for number in range(3):
+            action = home.action("true", str(number))
+            size = len(home.cas.values[action])
+            home.scheduler.options = SchedulerOptions(carried_bytes=2 * size)
+            running = asyncio.create_task(home.run(action))
+            lease = await hand.next_lease()
+            hand.finish(lease)
+            await running
+            assert lease.action
