@@ -60,13 +60,14 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Checks types, strictly, in the packages and in the tests."""
+    """Checks types, strictly in the packages; tests may leave their parameters unannotated."""
     _install_checkout(session, "types", "tests")
     packages = ["remex_core", *(plugin.name for plugin in PLUGINS)]
     session.run("mypy", *(argument for name in packages for argument in ("-p", name)))
-    session.run("mypy", "noxfile.py", "conftest.py", "tests")
+    relaxed = ["--allow-untyped-defs", "--allow-incomplete-defs", "--allow-untyped-calls"]
+    session.run("mypy", *relaxed, "noxfile.py", "conftest.py", "tests")
     for plugin in PLUGINS:
-        session.run("mypy", str(plugin / "tests"))
+        session.run("mypy", *relaxed, str(plugin / "tests"))
 
 
 @nox.session
