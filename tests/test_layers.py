@@ -28,6 +28,7 @@ LAYERS: Final[Sequence[Sequence[str]]] = (
         "store.contract",
         "store.ops",
         *(f"scheduler.{name}" for name in MACHINE),
+        "scheduler.journal",
         "worker.executor",
         "wire.methods",
         "wire.call",
