@@ -115,10 +115,13 @@ class House:
         """A worker that has not joined yet."""
         return FakeWorker(self.stub, name, **settings)
 
-    def cached(self, action: Key, instance: str = "") -> reapi.ActionResult | None:
-        """What the action cache has for an action."""
-        value = self.ac.values.get(self.ac_key(action, instance))
-        return None if value is None else reapi.ActionResult.FromString(value)
+    def is_cached(self, action: Key) -> bool:
+        """Whether the action cache has a result of an action."""
+        return self.ac_key(action) in self.ac.values
+
+    def cached(self, action: Key) -> reapi.ActionResult:
+        """The result that the action cache has of an action."""
+        return reapi.ActionResult.FromString(self.ac.values[self.ac_key(action)])
 
     def cache(self, action: Key, result: reapi.ActionResult, instance: str = "") -> None:
         """Puts a result into the action cache."""

@@ -218,7 +218,7 @@ async def test_result_that_cannot_be_cached_is_delivered(home: House) -> None:
         running = asyncio.create_task(home.run(action))
         hand.finish(await hand.next_lease(), ok())
         assert Code.OK == (await running).status.code
-    assert home.cached(action) is None
+    assert not home.is_cached(action)
 
 
 async def test_do_not_cache(home: House) -> None:
@@ -234,7 +234,7 @@ async def test_do_not_cache(home: House) -> None:
             hand.finish(lease, ok())
         responses = [await first, await second]
     assert [False, False] == [each.cached_result for each in responses]
-    assert home.cached(action) is None
+    assert not home.is_cached(action)
 
 
 async def test_twins_run_once(home: House) -> None:
@@ -451,7 +451,7 @@ async def test_nonzero_exit_is_a_result(home: House) -> None:
         response = await running
     assert (Code.OK, 3) == (response.status.code, response.result.exit_code)
     assert response.result.HasField("stderr_digest")
-    assert home.cached(action) is None
+    assert not home.is_cached(action)
 
 
 async def test_timeout_keeps_what_was_printed(home: House) -> None:
@@ -469,7 +469,7 @@ async def test_timeout_keeps_what_was_printed(home: House) -> None:
         response.status.message,
         response.result.stdout_digest,
     )
-    assert home.cached(action) is None
+    assert not home.is_cached(action)
 
 
 async def test_message_for_the_user(home: House) -> None:

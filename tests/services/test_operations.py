@@ -82,11 +82,11 @@ async def test_unknown_name(home: House, name) -> None:
     with refused(Code.NOT_FOUND):
         await home.cancel(name)
     with refused(Code.NOT_FOUND):
-        request = operations.DeleteOperationRequest(name=name)
-        await home.stub.call(methods.DELETE_OPERATION, request)
+        delete = operations.DeleteOperationRequest(name=name)
+        await home.stub.call(methods.DELETE_OPERATION, delete)
     with refused(Code.NOT_FOUND):
-        request = operations.WaitOperationRequest(name=name)
-        await home.stub.call(methods.WAIT_OPERATION, request)
+        wait = operations.WaitOperationRequest(name=name)
+        await home.stub.call(methods.WAIT_OPERATION, wait)
 
 
 async def test_wait_on_a_finished_operation(home: House) -> None:
@@ -156,7 +156,7 @@ async def test_cancel_running(home: House) -> None:
         assert lease.lease_id == await hand.acknowledged.get()
         last = [each async for each in home.wait(name)][-1]
     assert Code.CANCELLED == response_of(last).status.code
-    assert home.cached(action) is None
+    assert not home.is_cached(action)
 
 
 async def test_cancel_after_the_end(home: House) -> None:
@@ -197,7 +197,7 @@ async def test_delete_forgets_and_does_not_cancel(home: House) -> None:
             assert [] == await names_of(home)
             hand.finish(lease)
             assert [each async for each in stream][-1].done
-    assert home.cached(action) is not None
+    assert home.is_cached(action)
 
 
 async def test_wait_operation_ends_in_time(home: House) -> None:

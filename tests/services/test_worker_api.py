@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,8 +14,14 @@ from remex_core.services.worker_api import MAX_INLINE_RESULT_BYTES, wrong_port
 from remex_core.testing.server import serve_handlers
 from remex_core.testing.workers import FakeWorker
 from remex_core.wire import methods
+from remex_core.wire.transport import CallOptions
 from scheduler_support.house import House, house
 from services_support.blobs import refused
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from remex_core.wire.methods import Method
 
 REFUSED = worker.Refused
 
@@ -29,6 +36,13 @@ async def until(condition) -> None:
     """Lets everything run on until something is so."""
     while not condition():
         await asyncio.sleep(0)
+
+
+async def refusal_of(stranger: FakeWorker) -> worker.Refused:
+    """Why a worker is not admitted."""
+    answer = await stranger.connect()
+    assert isinstance(answer, worker.Refused)
+    return answer
 
 
 async def test_welcome_says_what_to_keep_to(home: House) -> None:
@@ -66,8 +80,7 @@ async def test_welcome_says_what_to_keep_to(home: House) -> None:
 )
 async def test_refusals_say_why(home: House, settings, reason, said) -> None:
     """A worker that cannot be admitted learns the reason, and counts for nothing."""
-    answer = await home.stranger(**settings).connect()
-    assert isinstance(answer, worker.Refused)
+    answer = await refusal_of(home.stranger(**settings))
     assert reason == answer.reason
     assert said in answer.message
     assert {} == home.scheduler.state.fleet.workers
@@ -85,13 +98,13 @@ async def test_session_begins_with_hello(home: House) -> None:
     """Whatever else comes first is malformed."""
     stranger = home.stranger()
     stranger.hello.Clear()
-    assert REFUSED.MALFORMED == (await stranger.connect()).reason
+    assert REFUSED.MALFORMED == (await refusal_of(stranger)).reason
 
 
 async def test_live_name_is_taken(home: House) -> None:
     """A second live worker of a name is refused, and told when to come again."""
     async with home.worker("w1", incarnation="a"):
-        answer = await home.stranger("w1", incarnation="b").connect()
+        answer = await refusal_of(home.stranger("w1", incarnation="b"))
     assert REFUSED.NAME_TAKEN == answer.reason
     assert "--name" in answer.message
     assert answer.retry_after.seconds
@@ -323,20 +336,17 @@ async def test_stopping_scheduler_ends_sessions() -> None:
 async def test_wrong_port_names_the_right_one() -> None:
     """A worker that was sent to the port of the clients is told where to go."""
     async with serve_handlers(wrong_port("10.0.0.1:8981")) as served:
-        answer = await FakeWorker(served.stub).connect()
-    assert isinstance(answer, worker.Refused)
+        answer = await refusal_of(FakeWorker(served.stub))
     assert "--scheduler grpc://10.0.0.1:8981" in answer.message
 
 
 async def test_malformed_message_ends_the_session(home: House) -> None:
     """GEN-13: bytes that are no message are INVALID_ARGUMENT."""
 
-    async def garbage():
+    async def garbage() -> AsyncIterator[bytes]:
         yield b"\xff\xff\xff"
 
-    from remex_core.wire.transport import CallOptions
-
+    method: Method[Any, Any] = methods.WORKER_SESSION
     with refused(Code.INVALID_ARGUMENT):
-        stream = home.stub._channel.stream(methods.WORKER_SESSION, garbage(), CallOptions())
-        async for _ in stream:
+        async for _ in home.stub._channel.stream(method, garbage(), CallOptions()):
             pass
