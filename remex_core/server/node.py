@@ -18,6 +18,7 @@ from remex_core.errors import FailedPrecondition
 from remex_core.server.flags import Role
 from remex_core.server.instances import make_instances
 from remex_core.server.store_metrics import StoreMetrics
+from remex_core.server.store_probe import StoreProbe
 from remex_core.services.action_cache import ActionCacheService
 from remex_core.services.admin import AdminService
 from remex_core.services.bytestream import ByteStreamService
@@ -102,6 +103,7 @@ class Node:
     _servers: list[Server] = field(default_factory=list)
     _scheduler: Scheduler | None = None
     _inside: Transport | None = None
+    _probe: StoreProbe | None = None
     _worker: Worker | None = None
     _worker_task: asyncio.Task[None] | None = None
     _health: HealthService = field(default_factory=HealthService)
@@ -130,6 +132,8 @@ class Node:
             await self._serve_clients(instances, transport)
         if Role.WORKER in self.settings.roles:
             await self._start_worker(trees, cas, transport)
+        if Role.CAS not in self.settings.roles:
+            self._probe_cas(cas if cas is not None else await trees.store("worker", Content.CAS))
         if self.settings.listen.http:
             await self._serve_http()
 
@@ -156,6 +160,8 @@ class Node:
         if self._worker is not None:
             where = self.settings.scheduler or "the scheduler"
             states["worker"] = "" if self._worker.connected else f"not connected to {where}"
+        if self._probe is not None:
+            states["cas"] = self._probe.reason
         return states
 
     def _trees(self) -> StoreTrees:
@@ -261,6 +267,11 @@ class Node:
         self._worker = Worker(options, store, connect, executor)
         self._worker_task = asyncio.create_task(self._run_worker(self._worker))
         self._stack.push_async_callback(self._stop_worker)
+
+    def _probe_cas(self, store: Store) -> None:
+        self._probe = StoreProbe(store)
+        task = asyncio.create_task(self._probe.run())
+        self._stack.callback(task.cancel)
 
     async def _run_worker(self, worker: Worker) -> None:
         try:

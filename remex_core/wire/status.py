@@ -43,7 +43,9 @@ def to_status(error: RemexError) -> rpc_status.Status:
     Details are one PreconditionFailure for missing blobs (EXE-13, EXE-15), one RetryInfo for
     what passes by itself (GEN-02), what the other side said for a forwarded failure, else none.
     """
-    status = rpc_status.Status(code=error.status_code, message=error.message)
+    status = rpc_status.Status(
+        code=error.status_code, message=error.message[:_MAX_MESSAGE_CHARACTERS]
+    )
     if isinstance(error, MissingBlobs):
         failure = error_details.PreconditionFailure()
         for key in error.keys:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -89,6 +90,22 @@ async def test_lone_cas_does_not_execute(tmp_path: Path) -> None:
         assert not (await client.capabilities()).HasField("execution_capabilities")
         with pytest.raises(Unimplemented):
             await client.run(Command(("true",)))
+
+
+async def test_scheduler_without_its_cas_is_not_ready(tmp_path: Path) -> None:
+    """While the cas does not answer, readiness says so; it recovers without a restart."""
+    scheduler = frozenset({Role.SCHEDULER})
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        cas = f"127.0.0.1:{listener.getsockname()[1]}"
+    settings = resolve(flags(tmp_path, roles=scheduler, cas=f"grpc://{cas}"), load_registry())
+    async with Node(settings, load_registry(), None) as node:
+        await node.start()
+        async with asyncio.timeout(60):
+            while cas not in node.readiness()["cas"]:
+                await asyncio.sleep(0.01)
+            async with started(flags(tmp_path, roles=frozenset({Role.CAS}), listen=cas)):
+                while node.readiness()["cas"]:
+                    await asyncio.sleep(0.01)
 
 
 async def test_instances_keep_their_results_apart(tmp_path: Path) -> None:
