@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from remex_fs.directory import BlobDirectory
     from remex_fs.writer import Writer
 
+_LINK_TRIES: Final = 3
 _CANNOT_LINK: Final = frozenset(
     {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS}
 )
@@ -112,17 +113,21 @@ class Links:
 
     def _try_link(self, source: str, file: LinkFile, name: str, at: int) -> bool:
         """Links unless links cannot be made there; whether the question is settled."""
-        try:
-            os.link(source, name, dst_dir_fd=at)
-        except FileExistsError:
+        # Whoever stores an equal file at this moment replaces the one that is being linked, and
+        # the kernel then finds the old one without a name: look again before it counts as gone.
+        for _ in range(_LINK_TRIES):
+            try:
+                os.link(source, name, dst_dir_fd=at)
+            except FileExistsError:
+                return True
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if error.errno in _CANNOT_LINK:
+                    return False
+                raise
             return True
-        except FileNotFoundError:
-            self.missing.add(file.key)  # evicted since it was looked at
-            return True
-        except OSError as error:
-            if error.errno in _CANNOT_LINK:
-                return False
-            raise
+        self.missing.add(file.key)  # evicted since it was looked at
         return True
 
     def finish(self) -> None:
