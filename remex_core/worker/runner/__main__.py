@@ -60,6 +60,11 @@ def prepare() -> None:
     os.umask(0o022)
     # A crashing action is not to leave its memory among its outputs; it may raise this again.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    # What the worker's parent ignores, as a shell does for `&`, would be ignored by actions. What
+    # Python itself ignores is put right where the action starts.
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     # Signals from a terminal or a service manager are for the worker, which drains first.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, ignore)
