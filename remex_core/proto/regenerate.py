@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     present = {path.name: path.read_bytes() for path in _GENERATED.glob("*_pb2.py*")}
     changes = _changes(present, fresh)
     for change in changes:
-        print(change, file=sys.stderr)  # noqa: T201
+        print(change, file=sys.stderr)  # noqa: T201 - a command
     if check:
         return 1 if changes else 0
     _GENERATED.mkdir(exist_ok=True)

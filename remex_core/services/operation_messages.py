@@ -33,9 +33,9 @@ def _metadata(
     key = record.spec.key
     # The numbers of our stages and functions are those of the protocol.
     metadata = reapi.ExecuteOperationMetadata(
-        stage=record.stage.value,  # type: ignore[arg-type]
+        stage=record.stage.value,  # type: ignore[arg-type] # a number is as good as a name
         action_digest=reapi.Digest(hash=key.hash, size_bytes=key.size),
-        digest_function=FUNCTIONS[key.function].number,  # type: ignore[arg-type]
+        digest_function=FUNCTIONS[key.function].number,  # type: ignore[arg-type] # a number is as good as a name
     )
     partial = metadata.partial_execution_metadata
     if response is not None:

@@ -247,10 +247,10 @@ class _Context:
         return await self.trees._build(node, content, f"{self.path}.{self.kind.name}.{name}")  # noqa: SLF001 - the trees' other half
 
     async def ref(self, name: str) -> Store:
-        return await self.trees._by_name(name, self.content)  # noqa: SLF001
+        return await self.trees._by_name(name, self.content)  # noqa: SLF001 - the trees' other half
 
     async def connect(self, address: str) -> Channel:
-        return await self.trees._channel(address)  # noqa: SLF001
+        return await self.trees._channel(address)  # noqa: SLF001 - the trees' other half
 
 
 _CONTENT: Final = {"cas": "CAS blobs", "ac": "action results", "opaque": "opaque values"}

@@ -424,7 +424,7 @@ class _Pump:
         await self._call.wait_for_connection()
         # Not `call.write`: when a call has ended, that replaces the status which the server sent
         # by an INTERNAL of grpcio's own.
-        send = self._call._cython_call.send_serialized_message  # noqa: SLF001
+        send = self._call._cython_call.send_serialized_message  # noqa: SLF001 - see above
         async for payload in self._payloads:
             await send(_serialised(payload))
         await self._call.done_writing()

@@ -55,7 +55,7 @@ def private_bytes(pids: Collection[int]) -> int:
     """How much memory these processes have for themselves, in bytes."""
     pages = 0
     for pid in pids:
-        with suppress(OSError), open(f"/proc/{pid}/statm", "rb") as statm:  # noqa: PTH123
+        with suppress(OSError), open(f"/proc/{pid}/statm", "rb") as statm:  # noqa: PTH123 - pathlib is not loaded here
             _, resident, shared, *_ = statm.read().split()
             pages += int(resident) - int(shared)
     return pages * os.sysconf("SC_PAGESIZE")
